@@ -1,0 +1,187 @@
+//! Owns what user SQL may contain: asked by SQLite while it prepares a statement, answered by one policy.
+//!
+//! The policy speaks only while a statement of the user is being *prepared*. Statements of the engine are never policed, and
+//! neither is anything SQLite prepares inside a step: the silent re-prepare of a statement that was allowed before, or the
+//! statements by which FTS5 and R-Tree keep their shadow tables. (A flag that policed steps too would leave a writer that
+//! cannot COMMIT after a rolled-back CREATE TABLE.)
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+
+use crate::error::{Error, ErrorCode, Result};
+use crate::statement::Traits;
+
+/// Pragmas that only tell something, with or without an argument (a table, an index).
+const INTROSPECTION: [&str; 18] = [
+    "collation_list",
+    "compile_options",
+    "database_list",
+    "foreign_key_check",
+    "foreign_key_list",
+    "function_list",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "integrity_check",
+    "module_list",
+    "pragma_list",
+    "quick_check",
+    "table_info",
+    "table_list",
+    "table_xinfo",
+    "data_version",
+    "page_count",
+];
+
+/// Pragmas that may be read, not set.
+const READABLE: [&str; 20] = [
+    "application_id",
+    "auto_vacuum",
+    "busy_timeout",
+    "cache_size",
+    "cipher_version",
+    "defer_foreign_keys",
+    "encoding",
+    "foreign_keys",
+    "freelist_count",
+    "journal_mode",
+    "journal_size_limit",
+    "max_page_count",
+    "page_size",
+    "recursive_triggers",
+    "schema_version",
+    "secure_delete",
+    "synchronous",
+    "temp_store",
+    "trusted_schema",
+    "user_version",
+];
+
+/// Pragmas that may be set (or run) inside a write transaction.
+const SETTABLE: [&str; 4] = ["application_id", "defer_foreign_keys", "optimize", "user_version"];
+
+const DDL: u8 = 1;
+const TEMP: u8 = 2;
+const SETS_PRAGMA: u8 = 4;
+
+#[derive(Default)]
+struct State {
+    policing: AtomicBool,
+    seen: AtomicU8,
+    refusal: Mutex<Option<String>>,
+}
+
+/// The policy of one connection.
+#[derive(Clone)]
+pub(crate) struct Authorizer {
+    state: Arc<State>,
+}
+
+impl Authorizer {
+    /// Registers the policy on `connection`, for the connection's lifetime.
+    pub(crate) fn register(connection: &mut Connection) -> Result<Self> {
+        let state = Arc::new(State::default());
+        let asked = Arc::clone(&state);
+        connection
+            .authorizer(Some(move |context: AuthContext<'_>| asked.authorize(&context)))
+            .map_err(|error| Error::new(ErrorCode::Sql, format!("the authorizer was not accepted: {error}")))?;
+        Ok(Self { state })
+    }
+
+    /// Runs `prepare` on SQL of the user. Gives what was seen of the statement, or the refusal in words.
+    pub(crate) fn police<T>(&self, prepare: impl FnOnce() -> Result<T>) -> Result<(T, Traits)> {
+        self.state.seen.store(0, Ordering::Relaxed);
+        self.state.policing.store(true, Ordering::Relaxed);
+        let prepared = prepare();
+        self.state.policing.store(false, Ordering::Relaxed);
+        let refusal = self.state.refusal.lock().take();
+        let seen = self.state.seen.load(Ordering::Relaxed);
+        let traits = Traits { ddl: seen & DDL != 0, temp: seen & TEMP != 0, sets_pragma: seen & SETS_PRAGMA != 0 };
+        match (prepared, refusal) {
+            (Ok(prepared), _) => Ok((prepared, traits)),
+            (Err(error), Some(refusal)) if error.code == ErrorCode::StatementNotAllowed => {
+                Err(Error { message: refusal, ..error })
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+}
+
+impl State {
+    fn refuse(&self, why: String) -> Authorization {
+        *self.refusal.lock() = Some(why);
+        Authorization::Deny
+    }
+
+    fn saw(&self, what: u8) -> Authorization {
+        self.seen.fetch_or(what, Ordering::Relaxed);
+        Authorization::Allow
+    }
+
+    fn authorize(&self, context: &AuthContext<'_>) -> Authorization {
+        if !self.policing.load(Ordering::Relaxed) {
+            return Authorization::Allow;
+        }
+        match context.action {
+            AuthAction::Transaction { .. } => self.refuse(
+                "BEGIN, COMMIT and ROLLBACK are not allowed in SQL: the closure of db.read or db.write is the transaction; it commits on return and rolls back on throw".to_owned(),
+            ),
+            AuthAction::Savepoint { .. } => {
+                self.refuse("SAVEPOINT, RELEASE and ROLLBACK TO are not allowed in SQL".to_owned())
+            }
+            AuthAction::Attach { .. } | AuthAction::Detach { .. } => {
+                self.refuse("ATTACH and DETACH are not allowed: open the other file with Database.open".to_owned())
+            }
+            AuthAction::Pragma { pragma_name, pragma_value } => self.pragma(pragma_name, pragma_value),
+            AuthAction::Function { function_name } if function_name.eq_ignore_ascii_case("load_extension") => {
+                self.refuse("load_extension is not allowed: extensions cannot be loaded".to_owned())
+            }
+            AuthAction::CreateTempIndex { .. }
+            | AuthAction::CreateTempTable { .. }
+            | AuthAction::CreateTempTrigger { .. }
+            | AuthAction::CreateTempView { .. }
+            | AuthAction::DropTempIndex { .. }
+            | AuthAction::DropTempTable { .. }
+            | AuthAction::DropTempTrigger { .. }
+            | AuthAction::DropTempView { .. } => self.saw(TEMP | DDL),
+            AuthAction::AlterTable { .. }
+            | AuthAction::Analyze { .. }
+            | AuthAction::CreateIndex { .. }
+            | AuthAction::CreateTable { .. }
+            | AuthAction::CreateTrigger { .. }
+            | AuthAction::CreateView { .. }
+            | AuthAction::CreateVtable { .. }
+            | AuthAction::DropIndex { .. }
+            | AuthAction::DropTable { .. }
+            | AuthAction::DropTrigger { .. }
+            | AuthAction::DropView { .. }
+            | AuthAction::DropVtable { .. }
+            | AuthAction::Reindex { .. } => self.saw(DDL),
+            _ => Authorization::Allow,
+        }
+    }
+
+    fn pragma(&self, name: &str, value: Option<&str>) -> Authorization {
+        let name = name.to_ascii_lowercase();
+        let listed = |list: &[&str]| list.contains(&name.as_str());
+        if listed(&INTROSPECTION) || (value.is_none() && listed(&READABLE)) {
+            return Authorization::Allow;
+        }
+        if listed(&SETTABLE) {
+            return self.saw(SETS_PRAGMA);
+        }
+        if listed(&READABLE) {
+            return self.refuse(format!(
+                "PRAGMA {name} can be read but not set in SQL: the engine sets it; look for the option of Database.open"
+            ));
+        }
+        self.refuse(format!(
+            "PRAGMA {name} is not allowed in SQL; allowed are those that tell about the schema, and {} in db.write",
+            SETTABLE.join(", ")
+        ))
+    }
+}

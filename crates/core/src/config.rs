@@ -1,0 +1,96 @@
+//! Owns the options of an open database, and which of them two users of one file must agree on.
+
+use std::time::Duration;
+
+use crate::error::{Error, ErrorCode, Result};
+
+/// What a COMMIT waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Synchronous {
+    /// Until the log is on the disk: a commit survives a power cut. The default.
+    Full,
+    /// Until the operating system has the log: a commit survives a crash of the process; the last commits may be lost in a power cut, the file stays intact.
+    Normal,
+    /// Nothing at all: private temporary databases only.
+    Off,
+}
+
+impl Synchronous {
+    /// The word SQLite and the options use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Normal => "normal",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// Where a database lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// In the file at the given path.
+    File,
+    /// In a private temporary folder, removed at close; the path is ignored.
+    Temporary,
+}
+
+/// The options of [`crate::Client::open`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Make the file (and its folders) when it is missing. Default `true`.
+    pub create: bool,
+    /// Open without a writer: every write fails. Default `false`.
+    pub read_only: bool,
+    /// File or private temporary database. Default [`Storage::File`].
+    pub storage: Storage,
+    /// Durability of a COMMIT. Default [`Synchronous::Full`].
+    pub synchronous: Synchronous,
+    /// Most read connections at a time. Default 4.
+    pub readers: u32,
+    /// How long a step that needs a foreign lock is retried. Default 5 s. Belongs to the handle.
+    pub busy_timeout: Duration,
+    /// How long a write transaction may stay open, from the acceptance of its grant; zero: for ever. Default 30 s. Belongs to the handle.
+    pub transaction_timeout: Duration,
+    /// Most entries that wait for the writer, and for a reader. Default 10,000.
+    pub max_queued: u32,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            create: true,
+            read_only: false,
+            storage: Storage::File,
+            synchronous: Synchronous::Full,
+            readers: 4,
+            busy_timeout: Duration::from_secs(5),
+            transaction_timeout: Duration::from_secs(30),
+            max_queued: 10_000,
+        }
+    }
+}
+
+impl OpenOptions {
+    /// Fails when a second open of a file asks its engine for something else than the first did.
+    pub(crate) fn must_agree_with(&self, open: &Self, path: &str) -> Result<()> {
+        let differs = |option: &str, asked: String, has: String| {
+            if asked == has {
+                return Ok(());
+            }
+            Err(Error::new(
+                ErrorCode::OptionsConflict,
+                format!(
+                    "{path} is already open in this process with {option} {has}, and is now opened with {option} {asked}; all users of one file share one engine, so use the same value or close the other first"
+                ),
+            ))
+        };
+        differs("readOnly", self.read_only.to_string(), open.read_only.to_string())?;
+        if self.read_only {
+            return differs("readers", self.readers.to_string(), open.readers.to_string());
+        }
+        differs("synchronous", format!("'{}'", self.synchronous.as_str()), format!("'{}'", open.synchronous.as_str()))?;
+        differs("readers", self.readers.to_string(), open.readers.to_string())?;
+        differs("maxQueued", self.max_queued.to_string(), open.max_queued.to_string())
+    }
+}

@@ -1,0 +1,473 @@
+//! Owns one SQLite handle: how it is opened and set up, its statements, and the transaction words of the engine.
+
+use std::collections::HashMap;
+use std::ffi::c_int;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{OpenFlags, ffi};
+
+use crate::authorizer::Authorizer;
+use crate::config::Synchronous;
+use crate::error::{Error, ErrorCode, Result};
+use crate::exit;
+use crate::interrupt::Interrupt;
+use crate::sql::Sql;
+use crate::statement::{Encoding, Statement, Step, error_code, prepare};
+use crate::wire::RowsWriter;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The one connection of a database that writes.
+    Writer,
+    /// A connection opened READONLY.
+    Reader,
+}
+
+/// Statements of the user kept prepared per connection.
+const CACHED_STATEMENTS: usize = 128;
+/// Page cache of a connection, in KiB.
+const CACHE_KIB: i64 = 8_192;
+/// The log is cut to this size when a checkpoint has emptied it.
+const JOURNAL_SIZE_LIMIT: i64 = 64 * 1024 * 1024;
+/// A COMMIT that leaves at least this many frames in the log is followed by a checkpoint.
+const CHECKPOINT_FRAMES: u32 = 1_000;
+
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+    fn write_u64(&mut self, value: u64) {
+        // Keys are consecutive numbers; Fibonacci hashing spreads them over the table.
+        self.0 = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+struct Cached {
+    statement: Statement,
+    used: u64,
+}
+
+/// Prepared statements of the user, least recently used leaves.
+#[derive(Default)]
+struct StatementCache {
+    statements: HashMap<u64, Cached, BuildHasherDefault<KeyHasher>>,
+    clock: u64,
+}
+
+impl StatementCache {
+    fn insert(&mut self, key: u64, statement: Statement) {
+        self.clock += 1;
+        if self.statements.len() >= CACHED_STATEMENTS
+            && !self.statements.contains_key(&key)
+            && let Some(oldest) = self.statements.iter().min_by_key(|(_, cached)| cached.used).map(|(key, _)| *key)
+        {
+            self.statements.remove(&oldest);
+        }
+        self.statements.insert(key, Cached { statement, used: self.clock });
+    }
+}
+
+/// The engine's own statements. They never meet the user's cache.
+#[derive(Default)]
+struct EngineStatements {
+    begin: Option<Statement>,
+    begin_immediate: Option<Statement>,
+    pin: Option<Statement>,
+    commit: Option<Statement>,
+    rollback: Option<Statement>,
+}
+
+/// One SQLite handle, used by one thread at a time: its owner's.
+pub(crate) struct Connection {
+    // Statements are dropped, and so finalized, before the handle is closed: fields drop in order.
+    cache: StatementCache,
+    engine: EngineStatements,
+    pub(crate) rows: RowsWriter,
+    authorizer: Authorizer,
+    pub(crate) interrupt: Arc<Interrupt>,
+    pub(crate) role: Role,
+    pub(crate) encoding: Encoding,
+    /// TEMP objects were made in this transaction and go before its end.
+    pub(crate) temp_objects: bool,
+    /// Frames in the log after the last COMMIT of this connection.
+    log_frames: Arc<AtomicU32>,
+    /// Frames in the log after the last checkpoint.
+    checkpointed_at: u32,
+    db: rusqlite::Connection,
+}
+
+fn from_rusqlite(error: &rusqlite::Error, what: &str) -> Error {
+    match error {
+        rusqlite::Error::SqliteFailure(code, message) => {
+            let reason = message.clone().unwrap_or_else(|| code.to_string());
+            Error {
+                code: error_code(code.extended_code),
+                message: format!("{what}: {reason}"),
+                sqlite: code.extended_code,
+                offset: -1,
+            }
+        }
+        other => Error::new(ErrorCode::Sql, format!("{what}: {other}")),
+    }
+}
+
+impl Connection {
+    /// Opens `path`, which must exist, and reads its first page. Changes nothing in the file; [`Connection::set_up`] does.
+    pub(crate) fn open(path: &Path, role: Role) -> Result<Self> {
+        let access = match role {
+            Role::Writer => OpenFlags::SQLITE_OPEN_READ_WRITE,
+            Role::Reader => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        };
+        let flags = access
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_EXRESCODE
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let what = || format!("{} cannot be opened", path.display());
+        let mut db =
+            rusqlite::Connection::open_with_flags(path, flags).map_err(|error| from_rusqlite(&error, &what()))?;
+        let failed = |error: rusqlite::Error| from_rusqlite(&error, &what());
+        // rusqlite waits 5 s by default; this engine waits by timer, on no thread.
+        db.busy_timeout(std::time::Duration::ZERO).map_err(failed)?;
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true).map_err(failed)?;
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false).map_err(failed)?;
+        let interrupt = Arc::new(Interrupt::new(db.get_interrupt_handle()));
+        exit::register(&interrupt);
+        let authorizer = Authorizer::register(&mut db)?;
+        Ok(Self {
+            cache: StatementCache::default(),
+            engine: EngineStatements::default(),
+            rows: RowsWriter::new(),
+            authorizer,
+            interrupt,
+            role,
+            encoding: Encoding::Utf8,
+            temp_objects: false,
+            log_frames: Arc::new(AtomicU32::new(0)),
+            checkpointed_at: 0,
+            db,
+        })
+    }
+
+    /// The first read and the settings, in an order that matters: nothing is set before the file has proved to be a database.
+    /// Can be busy; may then be called again.
+    pub(crate) fn set_up(&mut self, synchronous: Synchronous, path: &Path) -> Result<()> {
+        let failed = |error: rusqlite::Error| {
+            let mut error = from_rusqlite(&error, &format!("{} cannot be opened", path.display()));
+            if error.code == ErrorCode::NotADatabase {
+                error.message =
+                    format!("{} is not a database: it is no SQLite file, or it is encrypted", path.display());
+            }
+            error
+        };
+        let _: i64 = self.db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+        let encoding: String = self.db.query_row("PRAGMA encoding", [], |row| row.get(0)).map_err(failed)?;
+        self.encoding = if encoding == "UTF-8" { Encoding::Utf8 } else { Encoding::Utf16 };
+        self.db.pragma_update(None, "synchronous", synchronous.as_str()).map_err(failed)?;
+        if self.role == Role::Writer {
+            let mode: String = self.db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
+            if !mode.eq_ignore_ascii_case("wal") {
+                return Err(Error::new(
+                    ErrorCode::CannotOpen,
+                    format!(
+                        "{} cannot be switched to write-ahead logging: its journal mode stays '{mode}'; the file system must support shared memory",
+                        path.display()
+                    ),
+                ));
+            }
+            let frames = Arc::clone(&self.log_frames);
+            // Registering a hook also switches SQLite's own checkpoints off: ours run after the completions are published.
+            let hook = move |_: &mut rusqlite::hooks::Wal, pages: c_int| {
+                frames.store(u32::try_from(pages).unwrap_or_default(), Ordering::Relaxed);
+                Ok(())
+            };
+            self.set_wal_hook(hook).map_err(failed)?;
+        }
+        let pragmas = format!(
+            "PRAGMA foreign_keys = ON; PRAGMA cache_size = -{CACHE_KIB}; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT};"
+        );
+        self.db.execute_batch(&pragmas).map_err(failed)?;
+        if cfg!(target_vendor = "apple") && synchronous == Synchronous::Full {
+            self.db.execute_batch("PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;").map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn set_wal_hook(
+        &mut self,
+        hook: impl FnMut(&mut rusqlite::hooks::Wal, c_int) -> rusqlite::Result<()> + Send + 'static,
+    ) -> rusqlite::Result<()> {
+        self.db.wal_hook(Some(hook))
+    }
+
+    /// The raw handle, for the C interface.
+    pub(crate) fn raw(&self) -> *mut ffi::sqlite3 {
+        // SAFETY: the handle stays open as long as `self`, and is used by the thread that has `self` only.
+        unsafe { self.db.handle() }
+    }
+
+    /// The statement of `sql`, prepared if it was not, left in the cache.
+    pub(crate) fn statement(&mut self, sql: &Sql) -> Result<&mut Statement> {
+        if !self.cache.statements.contains_key(&sql.key) {
+            let statement = self.prepare(&sql.text)?;
+            self.cache.insert(sql.key, statement);
+        }
+        self.cache.clock += 1;
+        let clock = self.cache.clock;
+        match self.cache.statements.get_mut(&sql.key) {
+            Some(cached) => {
+                cached.used = clock;
+                Ok(&mut cached.statement)
+            }
+            None => Err(Error::new(ErrorCode::Sql, "the statement left the cache while it was looked up")),
+        }
+    }
+
+    /// The statement of `sql` in the cache together with what a run of it needs of this connection.
+    pub(crate) fn statement_and_rows(&mut self, sql: &Sql) -> Result<(&mut Statement, &mut RowsWriter, Encoding)> {
+        self.statement(sql)?;
+        let encoding = self.encoding;
+        match self.cache.statements.get_mut(&sql.key) {
+            Some(cached) => Ok((&mut cached.statement, &mut self.rows, encoding)),
+            None => Err(Error::new(ErrorCode::Sql, "the statement left the cache while it was looked up")),
+        }
+    }
+
+    /// Takes the statement of `sql` out of the cache, for a run that outlasts this call.
+    pub(crate) fn take_statement(&mut self, sql: &Sql) -> Result<Statement> {
+        match self.cache.statements.remove(&sql.key) {
+            Some(cached) => Ok(cached.statement),
+            None => self.prepare(&sql.text),
+        }
+    }
+
+    /// Puts a statement back that was taken.
+    pub(crate) fn give_back(&mut self, sql: &Sql, mut statement: Statement) {
+        statement.reset();
+        self.cache.insert(sql.key, statement);
+    }
+
+    /// Prepares the one statement of `text`.
+    fn prepare(&self, text: &str) -> Result<Statement> {
+        let db = self.raw();
+        let (prepared, traits) = self.authorizer.police(|| prepare(db, text, true))?;
+        let Some(mut statement) = prepared.statement else {
+            return Err(Error::new(ErrorCode::Statement, "the SQL text holds no statement"));
+        };
+        if holds_statement(db, prepared.tail) {
+            return Err(Error::new(
+                ErrorCode::Statement,
+                "the SQL text holds more than one statement; run one at a time, or use exec for a script",
+            ));
+        }
+        statement.traits = traits;
+        Ok(statement)
+    }
+
+    /// Prepares the next statement of a script. `None` at its end.
+    pub(crate) fn prepare_next<'s>(&self, script: &'s str) -> Result<Option<(Statement, &'s str)>> {
+        let db = self.raw();
+        let mut rest = script;
+        while !rest.is_empty() {
+            let (prepared, traits) = self.authorizer.police(|| prepare(db, rest, false))?;
+            if let Some(mut statement) = prepared.statement {
+                statement.traits = traits;
+                return Ok(Some((statement, prepared.tail)));
+            }
+            if prepared.tail.len() == rest.len() {
+                break;
+            }
+            rest = prepared.tail;
+        }
+        Ok(None)
+    }
+
+    /// Runs one of the engine's own statements.
+    fn engine(&mut self, pick: fn(&mut EngineStatements) -> &mut Option<Statement>, text: &str) -> Result<()> {
+        let db = self.raw();
+        let slot = pick(&mut self.engine);
+        let statement = match slot {
+            Some(statement) => statement,
+            None => match prepare(db, text, true)?.statement {
+                Some(statement) => slot.insert(statement),
+                None => return Err(Error::new(ErrorCode::Sql, "an engine statement is empty")),
+            },
+        };
+        let stepped = statement.step();
+        statement.reset();
+        stepped.map(drop)
+    }
+
+    /// Begins a write transaction. Can be busy.
+    pub(crate) fn begin_immediate(&mut self) -> Result<()> {
+        self.engine(|engine| &mut engine.begin_immediate, "BEGIN IMMEDIATE")
+    }
+
+    /// Begins a read transaction and pins its snapshot by a first read. Can be busy; nothing is open then.
+    pub(crate) fn begin_pinned(&mut self) -> Result<()> {
+        self.engine(|engine| &mut engine.begin, "BEGIN")?;
+        let pinned = self.engine(|engine| &mut engine.pin, "SELECT 1 FROM sqlite_schema LIMIT 1");
+        if pinned.is_err() {
+            self.rollback()?;
+        }
+        pinned
+    }
+
+    /// Commits. On an error the transaction may still be open; the caller rolls back.
+    pub(crate) fn commit(&mut self) -> Result<()> {
+        self.engine(|engine| &mut engine.commit, "COMMIT")
+    }
+
+    /// Resets every statement, then rolls back if a transaction is open. With a cursor open one interrupt would make every
+    /// later statement fail, ROLLBACK included.
+    pub(crate) fn rollback(&mut self) -> Result<()> {
+        self.reset_all();
+        if self.is_autocommit() {
+            return Ok(());
+        }
+        self.engine(|engine| &mut engine.rollback, "ROLLBACK")
+    }
+
+    /// Whether no transaction is open.
+    pub(crate) fn is_autocommit(&self) -> bool {
+        self.db.is_autocommit()
+    }
+
+    /// Whether the connection holds no snapshot and no lock: what its next owner may expect.
+    pub(crate) fn is_clean(&self) -> bool {
+        // SAFETY: the handle is open and used by this thread alone; a null schema name asks for all of them.
+        let state = unsafe { ffi::sqlite3_txn_state(self.raw(), std::ptr::null()) };
+        state == ffi::SQLITE_TXN_NONE && self.is_autocommit()
+    }
+
+    /// Resets every statement of the connection that stands on a row, whoever holds it.
+    pub(crate) fn reset_all(&mut self) {
+        let db = self.raw();
+        let mut statement = std::ptr::null_mut();
+        loop {
+            // SAFETY: `db` is open and used by this thread alone; `statement` is null or a live statement of it, and resetting
+            // does not change the list.
+            unsafe {
+                statement = ffi::sqlite3_next_stmt(db, statement);
+                if statement.is_null() {
+                    return;
+                }
+                if ffi::sqlite3_stmt_busy(statement) != 0 {
+                    ffi::sqlite3_reset(statement);
+                }
+            }
+        }
+    }
+
+    /// Drops the TEMP objects made in this transaction, so that the connection's next owner does not meet them.
+    pub(crate) fn drop_temp_objects(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.temp_objects) {
+            return Ok(());
+        }
+        let failed =
+            |error: rusqlite::Error| from_rusqlite(&error, "the TEMP objects of the transaction cannot be dropped");
+        loop {
+            let next = self.db.query_row(
+                "SELECT type, name FROM temp.sqlite_schema WHERE type IN ('trigger', 'view', 'table') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type = 'table' LIMIT 1",
+                [],
+                |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
+            );
+            match next {
+                Ok((kind, name)) => {
+                    let name = name.replace('"', "\"\"");
+                    self.db.execute_batch(&format!("DROP {kind} temp.\"{name}\"")).map_err(failed)?;
+                }
+                Err(rusqlite::Error::QueryReturnedNoRows) => return Ok(()),
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+
+    /// Rows changed by the last statement, and the row id of the last insert.
+    pub(crate) fn changes(&self, total_before: i64) -> (i64, i64) {
+        // SAFETY: the handle is open and used by this thread alone.
+        let (changes, rowid) =
+            unsafe { (ffi::sqlite3_changes64(self.raw()), ffi::sqlite3_last_insert_rowid(self.raw())) };
+        // A statement that changes no row (DDL, SELECT) leaves the count of the one before it.
+        (if self.total_changes() == total_before { 0 } else { changes }, rowid)
+    }
+
+    /// Rows changed since the connection was opened, by triggers and cascades too.
+    pub(crate) fn total_changes(&self) -> i64 {
+        // SAFETY: the handle is open and used by this thread alone.
+        unsafe { ffi::sqlite3_total_changes64(self.raw()) }
+    }
+
+    /// Forgets the last row id, so that an ignored insert does not report its neighbour's.
+    pub(crate) fn clear_last_insert_rowid(&self) {
+        // SAFETY: the handle is open and used by this thread alone.
+        unsafe { ffi::sqlite3_set_last_insert_rowid(self.raw(), 0) };
+    }
+
+    /// Whether deferred foreign-key violations are open in this transaction.
+    pub(crate) fn has_deferred_violations(&self) -> bool {
+        let (mut current, mut highest) = (0, 0);
+        // SAFETY: the handle is open and used by this thread alone; both out pointers are valid.
+        let code = unsafe {
+            ffi::sqlite3_db_status(self.raw(), ffi::SQLITE_DBSTATUS_DEFERRED_FKS, &raw mut current, &raw mut highest, 0)
+        };
+        code == ffi::SQLITE_OK && current != 0
+    }
+
+    /// Whether the log has grown enough since the last checkpoint for another.
+    pub(crate) fn wants_checkpoint(&self) -> bool {
+        let frames = self.log_frames.load(Ordering::Relaxed);
+        // A log that was reset starts again at its first frame.
+        let grown = if frames < self.checkpointed_at { frames } else { frames - self.checkpointed_at };
+        grown >= CHECKPOINT_FRAMES
+    }
+
+    /// Copies what no reader needs from the log into the file, without waiting for anybody.
+    pub(crate) fn checkpoint_passive(&mut self) {
+        let (mut log, mut copied) = (0, 0);
+        // SAFETY: the handle is open, in no transaction, and used by this thread alone; a null schema name means all.
+        unsafe {
+            ffi::sqlite3_wal_checkpoint_v2(
+                self.raw(),
+                std::ptr::null(),
+                ffi::SQLITE_CHECKPOINT_PASSIVE,
+                &raw mut log,
+                &raw mut copied,
+            )
+        };
+        // Busy or failed: the log stays as it is and the next COMMIT asks again after as many frames.
+        self.checkpointed_at = self.log_frames.load(Ordering::Relaxed);
+    }
+}
+
+/// Whether `tail` holds a statement, not just white space and comments. A tail that cannot be prepared holds one.
+fn holds_statement(db: *mut ffi::sqlite3, tail: &str) -> bool {
+    let mut rest = tail.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';');
+    while !rest.is_empty() {
+        match prepare(db, rest, false) {
+            Ok(prepared) if prepared.statement.is_some() => return true,
+            Ok(prepared) if prepared.tail.len() < rest.len() => rest = prepared.tail,
+            Ok(_) => return false,
+            Err(_) => return true,
+        }
+    }
+    false
+}
+
+/// Steps a statement to its end.
+pub(crate) fn step_to_end(statement: &mut Statement) -> Result<()> {
+    while statement.step()? == Step::Row {}
+    Ok(())
+}

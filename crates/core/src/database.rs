@@ -1,0 +1,156 @@
+//! Owns one open database: its writer and its readers, in what order they open and close, and the file under them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{OpenOptions, Storage};
+use crate::connection::{Connection, Role};
+use crate::error::{Error, ErrorCode, Result};
+use crate::readers::Readers;
+use crate::runtime::{self, Lane};
+use crate::writer::{Work, Writer};
+
+/// An open database. Shared by all handles of the process on the same file.
+pub(crate) struct Database {
+    /// Canonical path of the file.
+    pub(crate) path: PathBuf,
+    pub(crate) options: OpenOptions,
+    writer: Option<Arc<Writer>>,
+    readers: Arc<Readers>,
+}
+
+/// A file on its way to being an open database: what one try has reached is kept for the next when the file is busy.
+pub(crate) struct Opening {
+    path: PathBuf,
+    options: OpenOptions,
+    connection: Option<Box<Connection>>,
+    /// We have made the file, and remove it if it comes to nothing.
+    created: bool,
+}
+
+impl Opening {
+    pub(crate) fn new(path: PathBuf, options: OpenOptions) -> Self {
+        Self { path, options, connection: None, created: false }
+    }
+
+    /// One try. A busy error may be followed by another; any other leaves nothing behind.
+    pub(crate) fn attempt(&mut self) -> Result<Database> {
+        match self.try_open() {
+            Err(error) if !error.is_busy() => {
+                self.give_up();
+                Err(error)
+            }
+            tried => tried,
+        }
+    }
+
+    /// Closes what is open and removes what was made.
+    pub(crate) fn give_up(&mut self) {
+        self.connection = None;
+        if self.created && fs::metadata(&self.path).is_ok_and(|file| file.len() == 0) {
+            // Failing to remove an empty file is no reason to hide why it could not be opened.
+            let _ = fs::remove_file(&self.path);
+        }
+        if self.options.storage == Storage::Temporary {
+            remove_folder(&self.path);
+        }
+    }
+
+    fn try_open(&mut self) -> Result<Database> {
+        let role = if self.options.read_only { Role::Reader } else { Role::Writer };
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                if !self.options.read_only && self.options.create {
+                    self.created |= create_file(&self.path)?;
+                }
+                Box::new(Connection::open(&self.path, role)?)
+            }
+        };
+        if let Err(error) = connection.set_up(self.options.synchronous, &self.path) {
+            self.connection = Some(connection);
+            return Err(error);
+        }
+        let OpenOptions { synchronous, readers, max_queued, .. } = self.options;
+        let readers = Arc::new(Readers::new(self.path.clone(), synchronous, readers, max_queued));
+        let writer = match role {
+            Role::Writer => Some(Arc::new(Writer::new(connection, self.path.clone(), synchronous, max_queued))),
+            Role::Reader => {
+                readers.adopt(connection);
+                None
+            }
+        };
+        Ok(Database { path: self.path.clone(), options: self.options.clone(), writer, readers })
+    }
+}
+
+impl Database {
+    /// The write queue; none if the database was opened `readOnly`.
+    pub(crate) fn writer(&self) -> Option<&Arc<Writer>> {
+        self.writer.as_ref()
+    }
+
+    pub(crate) fn readers(&self) -> &Arc<Readers> {
+        &self.readers
+    }
+
+    /// Removes what an environment that is gone has queued.
+    pub(crate) fn forget(&self, env: u64) {
+        self.readers.forget(env);
+        if let Some(writer) = &self.writer {
+            writer.forget(env);
+        }
+    }
+
+    /// Closes readers first, the writer last: it then checkpoints and removes the log. Nothing may be under way. `done` is called
+    /// on an engine thread when no connection is left.
+    pub(crate) fn close(self: &Arc<Self>, done: impl FnOnce() + Send + 'static) {
+        let database = Arc::clone(self);
+        runtime::spawn(Lane::Open, move || {
+            let Some(_inside) = crate::exit::enter() else { return };
+            let closing = Arc::clone(&database);
+            database.readers.close(Box::new(move || {
+                let path = closing.path.clone();
+                let storage = closing.options.storage;
+                let done: Box<dyn FnOnce() + Send> = Box::new(move || {
+                    if storage == Storage::Temporary {
+                        remove_folder(&path);
+                    }
+                    done();
+                });
+                match &closing.writer {
+                    Some(writer) => writer.submit(Work::Close { done }),
+                    None => done(),
+                }
+            }));
+        });
+    }
+}
+
+/// Makes the file, for its owner only, if there is none; says whether it did.
+fn create_file(path: &Path) -> Result<bool> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_) => {
+            // The name survives a power cut as the first commit does. Not every system can sync a folder.
+            if let Some(folder) = path.parent().and_then(|folder| fs::File::open(folder).ok()) {
+                let _ = folder.sync_all();
+            }
+            Ok(true)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(Error::new(ErrorCode::CannotOpen, format!("{} cannot be created: {error}", path.display()))),
+    }
+}
+
+/// Removes the private folder of a temporary database.
+fn remove_folder(path: &Path) {
+    if let Some(folder) = path.parent() {
+        // What cannot be removed stays in the system's temporary folder, which is swept by the system.
+        let _ = fs::remove_dir_all(folder);
+    }
+}

@@ -1,0 +1,240 @@
+//! Owns the running of one call of the user on a connection: from its parameters to its completion records.
+
+use std::sync::Arc;
+
+use crate::connection::{Connection, step_to_end};
+use crate::error::{Error, ErrorCode, Result};
+use crate::sql::Sql;
+use crate::statement::{Lifetime, Statement, Step};
+use crate::wire::{self, OwnedParams, RowsHead};
+
+/// What the caller wants of a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// At most one row.
+    Get,
+    /// All rows.
+    All,
+    /// All rows, the count of changed rows and the last row id.
+    Query,
+    /// No rows: the count of changed rows and the last row id.
+    Run,
+}
+
+/// One statement to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) op: u32,
+    pub(crate) sql: Arc<Sql>,
+    pub(crate) params: OwnedParams,
+    pub(crate) mode: Mode,
+    pub(crate) bigint: bool,
+}
+
+/// Where a statement runs, which decides what it may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In a read transaction, or by itself on a reader.
+    Read,
+    /// In an interactive write transaction.
+    Write,
+    /// In a transaction that it shares with its neighbours in the write queue.
+    Group,
+}
+
+/// Rows of a chunk when the caller names no number.
+pub(crate) const CHUNK_ROWS: usize = 1_000;
+
+/// Refuses what `place` does not allow.
+fn check_place(statement: &Statement, place: Place) -> Result<()> {
+    match place {
+        Place::Read if writes(statement) => Err(read_only_transaction()),
+        Place::Group if statement.traits.temp => Err(Error::new(
+            ErrorCode::StatementNotAllowed,
+            "TEMP objects live on the connection; make them inside db.write(fn), where they are dropped at its end",
+        )),
+        Place::Read | Place::Write | Place::Group => Ok(()),
+    }
+}
+
+/// Whether the statement belongs to the writer.
+pub(crate) fn writes(statement: &Statement) -> bool {
+    !statement.readonly || !statement.traits.shareable()
+}
+
+fn read_only_transaction() -> Error {
+    Error::new(
+        ErrorCode::ReadOnlyTransaction,
+        "the statement writes, and a read transaction does not; use db.write(fn)",
+    )
+}
+
+/// Runs `call` to its end on a statement in the cache, and appends its one record to `out`. For [`Mode::Get`] and [`Mode::Run`].
+pub(crate) fn run_short(connection: &mut Connection, call: &Call, place: Place, out: &mut Vec<u8>) -> Result<()> {
+    let total_before = connection.total_changes();
+    let (statement, rows, encoding) = connection.statement_and_rows(&call.sql)?;
+    check_place(statement, place)?;
+    let temp = statement.traits.temp;
+    let ran: Result<()> = (|| {
+        statement.bind(&call.params, Lifetime::Call)?;
+        if call.mode == Mode::Run {
+            return step_to_end(statement);
+        }
+        let step = statement.step()?;
+        statement.refresh_columns();
+        rows.begin(statement.columns(), call.bigint, 1);
+        if step == Step::Row {
+            statement.write_row(rows, encoding)?;
+            if !statement.readonly {
+                step_to_end(statement)?;
+            }
+        }
+        let shape = statement.shape();
+        rows.finish(&RowsHead { op: call.op, shape: &shape, last: true, open: false, changes: None }, out)?;
+        Ok(())
+    })();
+    statement.reset();
+    connection.temp_objects |= temp;
+    ran?;
+    if call.mode == Mode::Run {
+        let (changes, rowid) = connection.changes(total_before);
+        wire::changes(out, call.op, changes, rowid);
+    }
+    Ok(())
+}
+
+/// A statement under way that gives its rows in chunks. Holds a statement of its connection, and must be closed on it.
+pub(crate) struct Cursor {
+    sql: Arc<Sql>,
+    statement: Statement,
+    mode: Mode,
+    bigint: bool,
+    stepped: bool,
+    total_before: i64,
+}
+
+/// Whether a cursor may have further rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filled {
+    More,
+    Exhausted,
+}
+
+impl Cursor {
+    /// Prepares and binds; steps nothing.
+    pub(crate) fn open(connection: &mut Connection, call: &Call, place: Place) -> Result<Self> {
+        let mut statement = connection.take_statement(&call.sql)?;
+        let ready = check_place(&statement, place).and_then(|()| statement.bind(&call.params, Lifetime::Copied));
+        connection.temp_objects |= statement.traits.temp;
+        match ready {
+            Ok(()) => Ok(Self {
+                sql: Arc::clone(&call.sql),
+                statement,
+                mode: call.mode,
+                bigint: call.bigint,
+                stepped: false,
+                total_before: connection.total_changes(),
+            }),
+            Err(error) => {
+                connection.give_back(&call.sql, statement);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the statement changes the file.
+    pub(crate) fn writes(&self) -> bool {
+        writes(&self.statement)
+    }
+
+    /// Steps until the chunk is full or the rows are at their end.
+    pub(crate) fn fill(&mut self, connection: &mut Connection, limit: usize) -> Result<Filled> {
+        let encoding = connection.encoding;
+        let rows = &mut connection.rows;
+        rows.begin(self.statement.columns(), self.bigint, limit);
+        loop {
+            let step = self.statement.step()?;
+            if !self.stepped {
+                self.stepped = true;
+                self.statement.refresh_columns();
+                rows.begin(self.statement.columns(), self.bigint, limit);
+            }
+            if step == Step::Done {
+                return Ok(Filled::Exhausted);
+            }
+            self.statement.write_row(rows, encoding)?;
+            if rows.is_full() {
+                return Ok(Filled::More);
+            }
+        }
+    }
+
+    /// Appends the filled chunk to `out` as one record.
+    pub(crate) fn finish(&mut self, connection: &mut Connection, chunk: Chunk, out: &mut Vec<u8>) -> Result<()> {
+        let ends = chunk.last && !chunk.open;
+        let changes = (ends && self.mode == Mode::Query).then(|| connection.changes(self.total_before));
+        let shape = self.statement.shape();
+        let head = RowsHead { op: chunk.op, shape: &shape, last: chunk.last, open: chunk.open, changes };
+        Ok(connection.rows.finish(&head, out)?)
+    }
+
+    /// Resets the statement and puts it back into the cache.
+    pub(crate) fn close(self, connection: &mut Connection) {
+        connection.give_back(&self.sql, self.statement);
+    }
+}
+
+/// How a chunk is marked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chunk {
+    pub(crate) op: u32,
+    /// The final record of its operation.
+    pub(crate) last: bool,
+    /// The cursor stays open.
+    pub(crate) open: bool,
+}
+
+/// Runs `call` to its end and gives all its records, for results that leave only after a COMMIT.
+pub(crate) fn run_whole(connection: &mut Connection, call: &Call, place: Place) -> Result<Vec<Vec<u8>>> {
+    if matches!(call.mode, Mode::Get | Mode::Run) {
+        let mut out = Vec::new();
+        run_short(connection, call, place, &mut out)?;
+        return Ok(vec![out]);
+    }
+    let mut cursor = Cursor::open(connection, call, place)?;
+    let mut records = Vec::new();
+    let ran = (|| {
+        loop {
+            let last = cursor.fill(connection, CHUNK_ROWS)? == Filled::Exhausted;
+            let mut record = Vec::new();
+            cursor.finish(connection, Chunk { op: call.op, last, open: false }, &mut record)?;
+            records.push(record);
+            if last {
+                return Ok(());
+            }
+        }
+    })();
+    cursor.close(connection);
+    ran.map(|()| records)
+}
+
+/// Runs a script, statement by statement.
+pub(crate) fn run_script(connection: &mut Connection, sql: &Sql, place: Place) -> Result<()> {
+    let mut rest: &str = &sql.text;
+    loop {
+        // An offset that SQLite names counts from the statement; the caller's from the script.
+        let at = sql.text.len() - rest.len();
+        let in_script = |mut error: Error| {
+            if error.offset >= 0 {
+                error.offset = error.offset.saturating_add(i32::try_from(at).unwrap_or(i32::MAX));
+            }
+            error
+        };
+        let Some((mut statement, tail)) = connection.prepare_next(rest).map_err(in_script)? else { return Ok(()) };
+        check_place(&statement, place)?;
+        connection.temp_objects |= statement.traits.temp;
+        statement.bind(&OwnedParams::empty(), Lifetime::Call)?;
+        step_to_end(&mut statement).map_err(in_script)?;
+        rest = tail;
+    }
+}

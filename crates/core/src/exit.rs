@@ -1,0 +1,104 @@
+//! Owns the process stop: nobody enters SQLite any more, whoever is inside is interrupted and waited for, and SQLCipher's
+//! own exit handler never frees its state under a running thread.
+//!
+//! SQLCipher registers an `atexit` handler at its first use; `exit` runs handlers last in, first out, while other threads
+//! still run. Ours is registered after that first use and so runs before it.
+
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Once, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::interrupt::{Interrupt, env_token, interrupt_until_ended};
+
+/// How long the stop waits for threads to leave SQLite; an fsync can take longer.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+static STOPPING: AtomicBool = AtomicBool::new(false);
+static INSIDE: AtomicUsize = AtomicUsize::new(0);
+static EXIT_CODE: AtomicI32 = AtomicI32::new(0);
+static HANDLES: LazyLock<Mutex<Vec<Weak<Interrupt>>>> = LazyLock::new(|| Mutex::new(Vec::new()));
+static AT_EXIT: Once = Once::new();
+
+/// Proof that this thread may be inside SQLite; the stop waits for its end.
+#[derive(Debug)]
+pub(crate) struct Inside(());
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Announces that this thread enters SQLite; `None` once the process is stopping.
+pub(crate) fn enter() -> Option<Inside> {
+    INSIDE.fetch_add(1, Ordering::SeqCst);
+    let inside = Inside(());
+    (!STOPPING.load(Ordering::SeqCst)).then_some(inside)
+}
+
+/// Whether the process is stopping; looked at before each SQLite call that begins something new.
+pub(crate) fn stopping() -> bool {
+    STOPPING.load(Ordering::Relaxed)
+}
+
+/// Makes a connection known to the stop, and registers our `atexit` handler behind SQLCipher's.
+pub(crate) fn register(interrupt: &Arc<Interrupt>) {
+    AT_EXIT.call_once(|| {
+        // SAFETY: `at_exit` is a plain function with the C ABI that lives as long as the module, which the Node-API layer
+        // keeps from being unloaded.
+        unsafe { atexit(at_exit) };
+    });
+    let mut handles = HANDLES.lock();
+    if handles.len() == handles.capacity() {
+        handles.retain(|handle| handle.strong_count() > 0);
+    }
+    handles.push(Arc::downgrade(interrupt));
+}
+
+/// Interrupts the single statements of an environment that is gone, on whatever connection they run.
+pub(crate) fn interrupt_env(env: u64) {
+    let handles: Vec<Arc<Interrupt>> = HANDLES.lock().iter().filter_map(Weak::upgrade).collect();
+    for handle in handles {
+        interrupt_until_ended(handle, env_token(env));
+    }
+}
+
+/// Stops the engine because the process ends with `code`: nothing new is begun, running statements are interrupted, and
+/// for at most 200 ms it waits until no thread is inside SQLite. Idempotent.
+pub fn process_exit(code: i32) {
+    EXIT_CODE.store(code, Ordering::SeqCst);
+    stop();
+}
+
+fn stop() -> bool {
+    STOPPING.store(true, Ordering::SeqCst);
+    let deadline = Instant::now() + PATIENCE;
+    while INSIDE.load(Ordering::SeqCst) > 0 {
+        // A lock that cannot be had belongs to a thread that the system has already killed (Windows), or to one about to leave.
+        if let Some(handles) = HANDLES.try_lock() {
+            for interrupt in handles.iter().filter_map(Weak::upgrade) {
+                interrupt.interrupt_any();
+            }
+        }
+        if cfg!(windows) || Instant::now() >= deadline {
+            return INSIDE.load(Ordering::SeqCst) == 0;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+extern "C" fn at_exit() {
+    if !stop() {
+        // SAFETY: ends the process without running further handlers: SQLCipher's would free its heap under the thread that
+        // is still inside SQLite.
+        unsafe { _exit(EXIT_CODE.load(Ordering::SeqCst)) };
+    }
+}
+
+unsafe extern "C" {
+    fn atexit(handler: extern "C" fn()) -> i32;
+    fn _exit(code: i32) -> !;
+}

@@ -1,0 +1,221 @@
+//! Owns group commit: statements that wait for the writer together run in one SQLite transaction, and each keeps the
+//! failure isolation of its own.
+//!
+//! After each member the group checks what a statement can leave behind: deferred foreign-key violations, rows of a failed
+//! `OR FAIL`, a transaction that is gone. On a hit the group is rolled back, the culprit gets its error, and the other
+//! members go back to the head of the queue, each to run alone. Results leave the engine only after the COMMIT, and nothing
+//! is run again once COMMIT was sent.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::ffi;
+
+use crate::connection::Connection;
+use crate::error::{Error, ErrorCode, Result};
+use crate::execute::{Call, Place, run_whole};
+use crate::exit;
+use crate::interrupt::SHARED;
+use crate::reply::Reply;
+
+/// Most members of one group.
+pub(crate) const MOST_MEMBERS: usize = 1_024;
+/// A group takes no further member once its parameters or results have this many bytes.
+pub(crate) const MOST_BYTES: usize = 1024 * 1024;
+/// A group takes no further member once it runs for this long.
+const LONGEST: Duration = Duration::from_millis(20);
+/// The clock is read once per this many members.
+const CLOCK_EVERY: usize = 16;
+
+/// One statement that waits for the writer.
+pub(crate) struct Member {
+    pub(crate) reply: Reply,
+    pub(crate) call: Call,
+    pub(crate) queued: Queued,
+}
+
+/// What the write queue must know of a member that comes back to it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Queued {
+    pub(crate) seq: u64,
+    pub(crate) since: Option<Instant>,
+}
+
+impl Member {
+    pub(crate) fn new(reply: Reply, call: Call) -> Self {
+        Self { reply, call, queued: Queued::default() }
+    }
+
+    /// Bytes of its parameters.
+    pub(crate) fn bytes(&self) -> usize {
+        self.call.params.borrow().bytes()
+    }
+}
+
+/// What is owed to a member once the connection is free.
+pub(crate) struct Answer {
+    pub(crate) reply: Reply,
+    pub(crate) outcome: Result<Vec<Vec<u8>>>,
+}
+
+/// What became of a group.
+pub(crate) struct Ran {
+    pub(crate) answers: Vec<Answer>,
+    /// Members that have not run, or whose run was undone: they are next, in this order.
+    pub(crate) again: Vec<Member>,
+    /// Each of `again` runs in a transaction of its own.
+    pub(crate) alone: bool,
+}
+
+/// How a member ended.
+enum End {
+    Ran(Vec<Vec<u8>>),
+    /// It failed and left nothing behind.
+    Failed(Error),
+    /// It left something behind, or took the transaction with it.
+    Culprit(Error),
+    /// It does not share a transaction; it is first in the next one.
+    Alone,
+}
+
+/// Runs `members`, of which there is at least one, in one transaction. `Err`: BEGIN failed and nothing ran.
+pub(crate) fn run(connection: &mut Connection, members: Vec<Member>) -> Result<Ran, (Error, Vec<Member>)> {
+    if let Err(error) = connection.begin_immediate() {
+        return Err((error, members));
+    }
+    connection.interrupt.begin(SHARED);
+    let ran = run_members(connection, members);
+    connection.interrupt.end();
+    Ok(ran)
+}
+
+fn run_members(connection: &mut Connection, members: Vec<Member>) -> Ran {
+    let started = Instant::now();
+    let mut done: Vec<(Member, Result<Vec<Vec<u8>>>)> = Vec::with_capacity(members.len());
+    let mut bytes = 0;
+    let mut shares = true;
+    let mut waiting = members.into_iter();
+    let mut again = Vec::new();
+    while let Some(member) = waiting.next() {
+        match run_member(connection, &member.call, done.is_empty(), &mut shares) {
+            End::Ran(records) => {
+                bytes += records.iter().map(Vec::len).sum::<usize>();
+                done.push((member, Ok(records)));
+            }
+            End::Failed(error) => done.push((member, Err(error))),
+            End::Culprit(error) => return undo(connection, done, member, error, waiting),
+            End::Alone => {
+                again.push(member);
+                break;
+            }
+        }
+        let late = done.len().is_multiple_of(CLOCK_EVERY) && started.elapsed() > LONGEST;
+        if !shares || late || bytes > MOST_BYTES || exit::stopping() {
+            break;
+        }
+    }
+    again.extend(waiting);
+    let committed = commit(connection);
+    let answers = done
+        .into_iter()
+        .map(|(member, outcome)| {
+            let outcome = match &committed {
+                Ok(()) => outcome,
+                Err(error) => outcome.and_then(|_| Err(error.clone())),
+            };
+            Answer { reply: member.reply, outcome }
+        })
+        .collect();
+    Ran { answers, again, alone: false }
+}
+
+fn run_member(connection: &mut Connection, call: &Call, first: bool, shares: &mut bool) -> End {
+    let total_before = connection.total_changes();
+    match connection.statement(&call.sql) {
+        Ok(statement) if !statement.traits.shareable() => {
+            if !first {
+                return End::Alone;
+            }
+            *shares = false;
+        }
+        Ok(_) => {}
+        Err(error) => return End::Failed(error),
+    }
+    connection.clear_last_insert_rowid();
+    let ran = run_whole(connection, call, Place::Group);
+    if connection.is_autocommit() {
+        return End::Culprit(ran.err().unwrap_or_else(lost));
+    }
+    match ran {
+        Ok(_) if connection.has_deferred_violations() => End::Culprit(deferred_violation()),
+        Ok(records) => End::Ran(records),
+        // OR FAIL, RAISE(FAIL) and ON CONFLICT FAIL keep the rows written before the failure.
+        Err(error) if connection.total_changes() != total_before => End::Culprit(error),
+        Err(error) => End::Failed(error),
+    }
+}
+
+/// Rolls the group back for `culprit`. Failures that left nothing behind stand; everybody else runs again, alone.
+fn undo(
+    connection: &mut Connection,
+    done: Vec<(Member, Result<Vec<Vec<u8>>>)>,
+    culprit: Member,
+    error: Error,
+    waiting: impl Iterator<Item = Member>,
+) -> Ran {
+    let mut answers = Vec::new();
+    let mut again = Vec::new();
+    if let Err(error) = connection.rollback() {
+        // Nobody's rows are kept and nobody's run can be repeated on a connection that does not roll back.
+        let all = done.into_iter().map(|(member, _)| member).chain([culprit]).chain(waiting);
+        answers.extend(all.map(|member| Answer { reply: member.reply, outcome: Err(error.clone()) }));
+        return Ran { answers, again, alone: false };
+    }
+    again.extend(done.into_iter().map(|(member, _)| member));
+    answers.push(Answer { reply: culprit.reply, outcome: Err(error) });
+    again.extend(waiting);
+    Ran { answers, again, alone: true }
+}
+
+fn commit(connection: &mut Connection) -> Result<()> {
+    let Err(error) = connection.drop_temp_objects().and_then(|()| connection.commit()) else { return Ok(()) };
+    connection.rollback()?;
+    Err(outcome_unknown_after_io_error(error))
+}
+
+/// A disk that failed under COMMIT leaves open whether it took effect; every other error does not.
+pub(crate) fn outcome_unknown_after_io_error(error: Error) -> Error {
+    if error.sqlite & 0xff != ffi::SQLITE_IOERR {
+        return error;
+    }
+    Error {
+        code: ErrorCode::CommitOutcomeUnknown,
+        message: format!("the disk failed during COMMIT, which may or may not have taken effect: {}", error.message),
+        ..error
+    }
+}
+
+fn deferred_violation() -> Error {
+    Error {
+        code: ErrorCode::Constraint,
+        message: "FOREIGN KEY constraint failed".to_owned(),
+        sqlite: ffi::SQLITE_CONSTRAINT_FOREIGNKEY,
+        offset: -1,
+    }
+}
+
+fn lost() -> Error {
+    Error::new(ErrorCode::TransactionAborted, "the statement ended the transaction it ran in; nothing of it is left")
+}
+
+/// Runs a script in a transaction of its own. On an error nothing of it is left.
+pub(crate) fn run_script(connection: &mut Connection, sql: &crate::sql::Sql) -> Result<()> {
+    connection.begin_immediate()?;
+    connection.interrupt.begin(SHARED);
+    let ran = crate::execute::run_script(connection, sql, Place::Write);
+    connection.interrupt.end();
+    match ran {
+        Ok(()) if connection.is_autocommit() => Err(lost()),
+        Ok(()) => commit(connection),
+        Err(error) => connection.rollback().and(Err(error)),
+    }
+}

@@ -1,0 +1,37 @@
+//! The engine of sqlflow: SQLite with one writer and many readers per database, a queue instead of locks, threads that never
+//! wait for JavaScript. Pure Rust; the Node-API layer in `crates/node` translates and nothing else.
+//!
+//! One operation goes [`Client::submit`] -> `readers` or `writer` (or a `transaction`) -> `execute` -> `statement` -> `mailbox`
+//! -> [`Client::drain`].
+
+mod authorizer;
+mod backoff;
+mod client;
+mod config;
+mod connection;
+mod database;
+mod error;
+mod execute;
+mod exit;
+mod group;
+mod handle;
+mod interrupt;
+mod location;
+mod mailbox;
+mod readers;
+mod registry;
+mod reply;
+mod runtime;
+mod slab;
+mod sql;
+mod statement;
+mod transaction;
+mod versions;
+pub mod wire;
+mod writer;
+
+pub use client::{Client, Drained};
+pub use config::{OpenOptions, Storage, Synchronous};
+pub use error::{Error, ErrorCode, Result};
+pub use exit::process_exit;
+pub use versions::{Versions, versions};

@@ -1,0 +1,90 @@
+//! Owns where a database file is: from the path a caller gives to the canonical path and identity that the registry knows it by.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::config::{OpenOptions, Storage};
+use crate::error::{Error, ErrorCode, Result};
+
+/// Tells files apart whatever their path: device and inode. Systems without them know files by their path alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+/// The identity of the file at `path`, without opening it: closing any descriptor of an open database would drop its locks.
+pub(crate) fn identity(path: &Path) -> Option<Identity> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let file = fs::symlink_metadata(path).ok()?;
+        Some(Identity { device: file.dev(), inode: file.ino() })
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
+/// The canonical path of the file, with its folders made if they are missing and may be.
+pub(crate) fn resolve(path: &str, options: &OpenOptions) -> Result<PathBuf> {
+    if options.storage == Storage::Temporary {
+        return temporary();
+    }
+    if path.is_empty() {
+        return Err(Error::new(
+            ErrorCode::Option,
+            "the path of the database is empty; use ':memory:' for a temporary one",
+        ));
+    }
+    if path.contains('\0') {
+        return Err(Error::new(ErrorCode::Option, format!("the path {path:?} holds a NUL character")));
+    }
+    let cannot = |why: &str| Error::new(ErrorCode::CannotOpen, format!("{path} cannot be opened: {why}"));
+    let absolute = std::path::absolute(path).map_err(|error| cannot(&error.to_string()))?;
+    let (Some(folder), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+        return Err(cannot("it is a folder"));
+    };
+    let creates = options.create && !options.read_only;
+    if !folder.exists() {
+        if !creates {
+            return Err(cannot("its folder does not exist"));
+        }
+        make_folder(folder).map_err(|error| cannot(&format!("its folder cannot be created: {error}")))?;
+    }
+    let canonical = folder.canonicalize().map_err(|error| cannot(&error.to_string()))?.join(name);
+    match fs::symlink_metadata(&canonical) {
+        Ok(file) if file.is_dir() => Err(cannot("it is a folder")),
+        Ok(file) if file.is_symlink() => Err(cannot("it is a symbolic link; give the path it points to")),
+        Ok(file) if !file.is_file() => Err(cannot("it is not a regular file")),
+        Ok(_) => Ok(canonical),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && creates => Ok(canonical),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(cannot("the file does not exist")),
+        Err(error) => Err(cannot(&error.to_string())),
+    }
+}
+
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+/// A file in a new private folder.
+fn temporary() -> Result<PathBuf> {
+    let cannot = |why: String| Error::new(ErrorCode::CannotOpen, format!("no temporary folder can be made: {why}"));
+    let mut random = [0_u8; 16];
+    getrandom::fill(&mut random).map_err(|error| cannot(error.to_string()))?;
+    let name = u128::from_le_bytes(random);
+    let base = std::env::temp_dir().canonicalize().map_err(|error| cannot(error.to_string()))?;
+    let folder = base.join(format!("sqlflow-{name:032x}"));
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(&folder).map_err(|error| cannot(error.to_string()))?;
+    Ok(folder.join("temporary.db"))
+}

@@ -1,0 +1,224 @@
+//! Owns which files are open in this process: one file, one engine, however often and by whichever path it is opened.
+//!
+//! A file is known by its canonical path and by its identity. While an entry opens, others who want it wait for the outcome;
+//! while it closes, they wait and open it anew. An open that fails is not remembered.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use crate::backoff::Backoff;
+use crate::config::OpenOptions;
+use crate::database::{Database, Opening};
+use crate::error::{Error, ErrorCode, Result};
+use crate::exit;
+use crate::location::{self, Identity};
+use crate::reply::Reply;
+use crate::runtime::{self, Lane};
+
+/// Told the outcome of an open, on an engine thread.
+pub(crate) type Opened = Box<dyn FnOnce(Result<Arc<Database>>) + Send>;
+
+struct Request {
+    path: String,
+    options: OpenOptions,
+    opened: Opened,
+}
+
+enum State {
+    /// One try is under way; these want the same file.
+    Opening(Vec<Request>),
+    Open {
+        database: Arc<Database>,
+        handles: usize,
+    },
+    /// The last handle is gone; these open the file anew afterwards.
+    Closing(Vec<Request>),
+}
+
+struct Entry {
+    identity: Option<Identity>,
+    state: State,
+}
+
+static FILES: LazyLock<Mutex<HashMap<PathBuf, Entry>>> = LazyLock::new(|| Mutex::new(HashMap::new()));
+
+/// Opens the file at `path`, or joins those who have it open.
+pub(crate) fn open(path: String, options: OpenOptions, opened: Opened) {
+    spawn(Request { path, options, opened });
+}
+
+fn spawn(request: Request) {
+    runtime::spawn(Lane::Open, move || {
+        let Some(_inside) = exit::enter() else { return };
+        match location::resolve(&request.path, &request.options) {
+            Ok(path) => find(path, request),
+            Err(error) => (request.opened)(Err(error)),
+        }
+    });
+}
+
+/// What the registry says of a file.
+enum Found {
+    /// It is open; the handle is counted.
+    Joined(Arc<Database>, Opened),
+    Refused(Error, Opened),
+    /// Nobody has it; the caller opens it.
+    New(Request),
+    /// Somebody opens or closes it, and answers later.
+    Waits,
+}
+
+fn find(path: PathBuf, request: Request) {
+    match look_up(&path, request) {
+        Found::Joined(database, opened) => opened(Ok(database)),
+        Found::Refused(error, opened) => opened(Err(error)),
+        Found::Waits => {}
+        Found::New(Request { options, opened, .. }) => {
+            let opening = Opening::new(path.clone(), options.clone());
+            attempt(Try { path, opening, opened, since: Instant::now(), backoff: Backoff::new(), options });
+        }
+    }
+}
+
+fn look_up(path: &Path, request: Request) -> Found {
+    let identity = location::identity(path);
+    let mut files = FILES.lock();
+    let known = if files.contains_key(path) {
+        Some(path.to_path_buf())
+    } else {
+        let same = |entry: &Entry| identity.is_some() && entry.identity == identity;
+        files.iter().find(|(_, entry)| same(entry)).map(|(path, _)| path.clone())
+    };
+    let Some(entry) = known.and_then(|known| files.get_mut(&known)) else {
+        files.insert(path.to_path_buf(), Entry { identity, state: State::Opening(Vec::new()) });
+        return Found::New(request);
+    };
+    match &mut entry.state {
+        State::Opening(waiting) | State::Closing(waiting) => {
+            waiting.push(request);
+            Found::Waits
+        }
+        State::Open { .. } if entry.identity != identity => {
+            let why = format!(
+                "{} is open in this process, but the file was removed or replaced since; close it first",
+                path.display()
+            );
+            Found::Refused(Error::new(ErrorCode::CannotOpen, why), request.opened)
+        }
+        State::Open { database, handles } => match join(database, handles, &request.options) {
+            Ok(database) => Found::Joined(database, request.opened),
+            Err(error) => Found::Refused(error, request.opened),
+        },
+    }
+}
+
+fn join(database: &Arc<Database>, handles: &mut usize, options: &OpenOptions) -> Result<Arc<Database>> {
+    options.must_agree_with(&database.options, &database.path.display().to_string())?;
+    *handles += 1;
+    Ok(Arc::clone(database))
+}
+
+/// One open under way.
+struct Try {
+    path: PathBuf,
+    opening: Opening,
+    opened: Opened,
+    options: OpenOptions,
+    since: Instant,
+    backoff: Backoff,
+}
+
+/// Tries once; while the file is busy a timer tries again, on no thread.
+fn attempt(mut this: Try) {
+    let tried = catch_unwind(AssertUnwindSafe(|| this.opening.attempt()));
+    let outcome = match tried {
+        Ok(Err(error)) if error.is_busy() && this.since.elapsed() < this.options.busy_timeout => {
+            let delay = this.backoff.next();
+            return runtime::after(delay, move || {
+                runtime::spawn(Lane::Open, move || {
+                    let Some(_inside) = exit::enter() else { return };
+                    attempt(this);
+                });
+            });
+        }
+        Ok(outcome) => outcome,
+        Err(_) => Err(Error::new(
+            ErrorCode::EnginePanic,
+            format!("the engine failed while it opened {}", this.path.display()),
+        )),
+    };
+    if outcome.is_err() {
+        this.opening.give_up();
+    }
+    conclude(&this.path, outcome.map(Arc::new), this.opened);
+}
+
+/// Records the outcome, and answers everybody who waits for it.
+fn conclude(path: &Path, outcome: Result<Arc<Database>>, opened: Opened) {
+    let mut answers: Vec<(Opened, Result<Arc<Database>>)> = Vec::new();
+    {
+        let mut files = FILES.lock();
+        let waiting = match files.remove(path) {
+            Some(Entry { state: State::Opening(waiting), .. }) => waiting,
+            _ => Vec::new(),
+        };
+        answers.push((opened, outcome.clone()));
+        match outcome {
+            Ok(database) => {
+                let mut handles = 1;
+                for Request { options, opened, .. } in waiting {
+                    answers.push((opened, join(&database, &mut handles, &options)));
+                }
+                let identity = location::identity(path);
+                files.insert(path.to_path_buf(), Entry { identity, state: State::Open { database, handles } });
+            }
+            Err(error) => answers.extend(waiting.into_iter().map(|request| (request.opened, Err(error.clone())))),
+        }
+    }
+    for (opened, outcome) in answers {
+        opened(outcome);
+    }
+}
+
+/// Gives one handle back; the engine closes with its last. `reply` is answered when this handle's share of that is done.
+pub(crate) fn release(database: &Arc<Database>, reply: Option<Reply>) {
+    let last = {
+        let mut files = FILES.lock();
+        match files.get_mut(&database.path) {
+            Some(entry) => match &mut entry.state {
+                State::Open { handles, .. } => {
+                    *handles = handles.saturating_sub(1);
+                    let last = *handles == 0;
+                    if last {
+                        entry.state = State::Closing(Vec::new());
+                    }
+                    last
+                }
+                State::Opening(_) | State::Closing(_) => false,
+            },
+            None => false,
+        }
+    };
+    if !last {
+        if let Some(reply) = reply {
+            reply.done();
+        }
+        return;
+    }
+    let path = database.path.clone();
+    database.close(move || {
+        let waiting = match FILES.lock().remove(&path) {
+            Some(Entry { state: State::Closing(waiting), .. }) => waiting,
+            _ => Vec::new(),
+        };
+        if let Some(reply) = reply {
+            reply.done();
+        }
+        waiting.into_iter().for_each(spawn);
+    });
+}

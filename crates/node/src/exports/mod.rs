@@ -1,0 +1,26 @@
+//! The functions JavaScript sees, one file per noun; each only translates.
+
+mod database;
+mod process;
+mod records;
+mod statement;
+
+use crate::bridge::Bridge;
+use crate::env::{Failure, Scope, Value};
+
+/// Puts every function, bound to `bridge`, on `object`.
+pub(crate) fn define(scope: Scope<'_>, object: Value<'_>, bridge: &Bridge) -> Result<(), Failure> {
+    bridge.define::<4, records::Setup>(scope, object)?;
+    bridge.define::<1, records::Submit>(scope, object)?;
+    bridge.define::<2, records::SubmitFrom>(scope, object)?;
+    bridge.define::<0, records::Drain>(scope, object)?;
+    bridge.define::<1, records::RunSync>(scope, object)?;
+    bridge.define::<2, records::RunSyncFrom>(scope, object)?;
+    bridge.define::<2, statement::DefineStatement>(scope, object)?;
+    bridge.define::<1, statement::ForgetStatement>(scope, object)?;
+    bridge.define::<1, statement::ShapeNames>(scope, object)?;
+    bridge.define::<3, database::Open>(scope, object)?;
+    bridge.define::<3, database::Close>(scope, object)?;
+    bridge.define::<1, process::ProcessExit>(scope, object)?;
+    bridge.define::<0, process::Info>(scope, object)
+}

@@ -1,0 +1,32 @@
+//! Reads the options of `open` from their JavaScript object.
+
+use std::time::Duration;
+
+use sqlflow_core::{OpenOptions, Storage, Synchronous};
+
+use crate::env::{Failure, Scope, Value};
+
+/// Every property is required and of its exact type: defaults and friendly messages belong to the TypeScript side.
+pub(crate) fn open_options(scope: Scope<'_>, object: Value<'_>) -> Result<OpenOptions, Failure> {
+    let boolean = |name| scope.boolean(scope.property(object, name)?, name);
+    let number = |name| scope.integer::<u32>(scope.property(object, name)?, name);
+    let milliseconds = |name| Ok(Duration::from_millis(u64::from(number(name)?)));
+    Ok(OpenOptions {
+        create: boolean("create")?,
+        read_only: boolean("readOnly")?,
+        storage: if boolean("memory")? { Storage::Temporary } else { Storage::File },
+        synchronous: synchronous(&scope.text(scope.property(object, "synchronous")?, "synchronous")?)?,
+        readers: number("readers")?,
+        busy_timeout: milliseconds("busyTimeoutMs")?,
+        transaction_timeout: milliseconds("transactionTimeoutMs")?,
+        max_queued: number("maxQueued")?,
+    })
+}
+
+fn synchronous(word: &str) -> Result<Synchronous, Failure> {
+    match word {
+        "full" => Ok(Synchronous::Full),
+        "normal" => Ok(Synchronous::Normal),
+        _ => Err(Failure::Argument("synchronous must be 'full' or 'normal'".to_owned())),
+    }
+}

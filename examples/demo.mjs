@@ -1,0 +1,61 @@
+// A service on real data: loads 171,075 cities, then serves 64 readers beside a writer, and tells what it cost the event loop.
+// Run by `npm run demo`; `--seconds N` says how long it serves.
+
+import { rmSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { check } from './demo/check.mjs';
+import { readCities, sample } from './demo/cities.mjs';
+import { load } from './demo/load.mjs';
+import { Progress } from './demo/progress.mjs';
+import { report } from './demo/report.mjs';
+import { serve } from './demo/serve.mjs';
+import { openSqlflow } from './demo/sqlflow-store.mjs';
+import { findDriver, openSynchronous } from './demo/synchronous-store.mjs';
+
+const PLACES = 2_003;
+
+const { values } = parseArgs({ options: { seconds: { type: 'string', default: '5' } } });
+const seconds = Number(values.seconds);
+if (!(seconds > 0)) throw new Error(`--seconds ${values.seconds}: a number above 0 is wanted`);
+
+const progress = new Progress();
+const folder = await mkdtemp(join(tmpdir(), 'sqlflow-demo-'));
+process.once('SIGINT', () => {
+  rmSync(folder, { recursive: true, force: true });
+  process.exit(130);
+});
+
+try {
+  const driver = await findDriver();
+  const results = [await contend('sqlflow', await openSqlflow(join(folder, 'sqlflow.db')))];
+  if (driver.reason === undefined) {
+    results.push(await contend(driver.title, openSynchronous(driver, join(folder, 'synchronous.db'))));
+  }
+  progress.clear();
+  process.stdout.write(`${report(results, { seconds, absent: driver.reason })}\n`);
+  process.exitCode = results.some(({ problems }) => problems.length > 0) ? 1 : 0;
+} finally {
+  await rm(folder, { recursive: true, force: true });
+}
+
+/** Both halves and the check on one store; the cities are let go of before serving, so that the collector has no part in it. */
+async function contend(title, store) {
+  try {
+    let cities = readCities();
+    const total = cities.length;
+    const places = sample(cities, PLACES);
+    progress.step(`${title}: loading ${total.toLocaleString('en')} cities`);
+    const loaded = await load(store, cities, (done) => progress.bar(`${title}: loading`, done, total));
+    cities = undefined;
+    progress.step(`${title}: serving for ${seconds} s`);
+    const served = await serve(store, places, seconds);
+    progress.step(`${title}: checking`);
+    const problems = await check(store, { cities: total, acknowledged: served.acknowledged, wrong: served.wrong });
+    return { title, cities: total, load: loaded, serve: served, problems };
+  } finally {
+    await store.close();
+  }
+}

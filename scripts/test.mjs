@@ -1,0 +1,71 @@
+// Everything that must hold before a change lands, or the steps that are named: format clippy types lint rust specs api.
+
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { buildNative, buildTypeScript, hasAddon, installPackages } from './build.mjs';
+import { Failed, main, ROOT, run, runPackage, step } from './step.mjs';
+import { checkToolchain } from './toolchain.mjs';
+
+/** In the order they run. */
+const STEPS = {
+  format: () => {
+    installPackages();
+    checkToolchain(['rustfmt']);
+    step('format', () => {
+      runPackage('@biomejs/biome/bin/biome', ['format', '.']);
+      run('cargo', ['fmt', '--all', '--check']);
+    });
+  },
+  clippy: () => {
+    checkToolchain(['clippy']);
+    step('clippy', () => {
+      run('cargo', ['clippy', '--release', '--all-targets', '--locked', '--', '-D', 'warnings']);
+    });
+  },
+  types: () => {
+    installPackages();
+    step('types', () => runPackage('typescript/bin/tsc', ['--build', 'tsconfig.test.json']));
+  },
+  lint: () => {
+    installPackages();
+    step('lint', () => runPackage('@biomejs/biome/bin/biome', ['check', '--error-on-warnings', '.']));
+  },
+  rust: () => {
+    checkToolchain();
+    step('tests of the engine', () => run('cargo', ['test', '--release', '--locked']));
+  },
+  specs: () => {
+    installPackages();
+    if (!hasAddon()) buildNative();
+    buildTypeScript({ specs: true });
+    step('specs', () => {
+      const compiled = join(ROOT, '.build');
+      const specs = specNames().map((name) => join(compiled, name));
+      run(process.execPath, ['--enable-source-maps', '--expose-gc', '--test', ...specs]);
+    });
+  },
+  api: () => {
+    installPackages();
+    step('index.d.ts', () => run(process.execPath, ['scripts/api.mjs', '--check']));
+  },
+};
+
+/** The specs as they are called once compiled; a compiled one without its source is left out. */
+function specNames() {
+  const names = readdirSync(join(ROOT, '__test__')).filter((name) => name.endsWith('.spec.mts'));
+  return names.sort().map((name) => name.replace(/\.mts$/, '.mjs'));
+}
+
+main(() => {
+  const named = process.argv.slice(2);
+  const unknown = named.find((name) => !Object.hasOwn(STEPS, name));
+  if (unknown !== undefined) throw new Failed(`unknown step "${unknown}": ${Object.keys(STEPS).join(', ')}`);
+  if (named.length === 0) {
+    checkToolchain(['clippy', 'rustfmt']);
+    installPackages();
+    buildNative();
+  }
+  for (const [name, runStep] of Object.entries(STEPS)) {
+    if (named.length === 0 || named.includes(name)) runStep();
+  }
+});

@@ -1,0 +1,278 @@
+// The errors a caller can meet: one class per reason, each with a code that never changes.
+
+const BRAND = Symbol.for('sqlflow.error');
+
+/**
+ * What an error knows beside its message.
+ *
+ * @internal
+ */
+export interface SqlflowErrorDetail {
+  /** SQLite's extended result code, when SQLite reported one. */
+  sqliteCode?: number | undefined;
+  /** Where in `sql` SQLite found the mistake, as an index into the string. */
+  offset?: number | undefined;
+  /** The statement as it was written. */
+  sql?: string | undefined;
+  /** The error or reason behind this one. */
+  cause?: unknown;
+}
+
+/**
+ * What every error of sqlflow extends. It never holds a bound value.
+ *
+ * `instanceof` also recognizes errors made by another copy of the package.
+ */
+export class SqlflowError extends Error {
+  /** Stable name of the reason; the one thing to branch on beside `instanceof`. */
+  readonly code: string = 'SQLFLOW';
+  /** SQLite's extended result code (https://sqlite.org/rescode.html); `undefined` when SQLite was not involved. */
+  readonly sqliteCode: number | undefined;
+  /** Where in `sql` SQLite found the mistake, as an index into the string; `undefined` when it does not say. */
+  readonly offset: number | undefined;
+  /** The statement as it was written; `undefined` when the error is about none. */
+  readonly sql: string | undefined;
+
+  /** @internal */
+  constructor(message: string, detail: SqlflowErrorDetail = {}) {
+    super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
+    this.sqliteCode = detail.sqliteCode;
+    this.offset = detail.offset;
+    this.sql = detail.sql;
+  }
+
+  /** @internal */
+  static override [Symbol.hasInstance](this: { prototype: unknown }, value: unknown): boolean {
+    const brand = ownBrand(this.prototype);
+    if (brand === undefined) return Function.prototype[Symbol.hasInstance].call(this, value);
+    if (typeof value !== 'object' || value === null) return false;
+    for (let link: unknown = Object.getPrototypeOf(value); link !== null; link = Object.getPrototypeOf(link)) {
+      if (ownBrand(link) === brand) return true;
+    }
+    return false;
+  }
+}
+
+function ownBrand(prototype: unknown): unknown {
+  if (typeof prototype !== 'object' || prototype === null) return undefined;
+  return Object.getOwnPropertyDescriptor(prototype, BRAND)?.value;
+}
+
+/**
+ * SQLite refused the statement or failed while running it: a syntax error, a missing table, a type mismatch, a
+ * full disk. `sqliteCode` and `offset` say more.
+ */
+export class SqlError extends SqlflowError {
+  override readonly code = 'SQL_ERROR';
+}
+
+/**
+ * A constraint failed: UNIQUE, NOT NULL, CHECK, a foreign key (deferred ones at commit). `sqliteCode` tells
+ * which kind.
+ */
+export class ConstraintError extends SqlflowError {
+  override readonly code = 'CONSTRAINT';
+}
+
+/** Another process held the file for longer than `busyTimeoutMs`. */
+export class BusyError extends SqlflowError {
+  override readonly code = 'BUSY';
+}
+
+/** A statement that writes was run in `db.read`; use `db.write`. */
+export class ReadOnlyTransactionError extends SqlflowError {
+  override readonly code = 'READ_ONLY_TRANSACTION';
+}
+
+/** A transaction, a statement or an iterator was used after its closure had ended. */
+export class TransactionClosedError extends SqlflowError {
+  override readonly code = 'TRANSACTION_CLOSED';
+}
+
+/**
+ * The transaction was rolled back underneath its closure: by `OR ROLLBACK`, `RAISE(ROLLBACK)` or a full disk, or
+ * together with a neighbour of its group. Nothing of it was written; it may be tried again.
+ */
+export class TransactionAbortedError extends SqlflowError {
+  override readonly code = 'TRANSACTION_ABORTED';
+}
+
+/**
+ * A closure ended while one of its statements was still running; the transaction was rolled back. Await every
+ * statement.
+ */
+export class UnfinishedQueryError extends SqlflowError {
+  override readonly code = 'UNFINISHED_QUERY';
+}
+
+/** More than `maxQueued` operations were waiting. */
+export class QueueFullError extends SqlflowError {
+  override readonly code = 'QUEUE_FULL';
+}
+
+/** The operation waited too long for the writer or a reader. */
+export class QueueTimeoutError extends SqlflowError {
+  override readonly code = 'QUEUE_TIMEOUT';
+}
+
+/** COMMIT failed by an I/O error: the transaction may or may not be in the file. */
+export class CommitOutcomeUnknownError extends SqlflowError {
+  override readonly code = 'COMMIT_OUTCOME_UNKNOWN';
+}
+
+/** The database was closed before the call, or while an iterator of it was idle. */
+export class DatabaseClosedError extends SqlflowError {
+  override readonly code = 'DATABASE_CLOSED';
+}
+
+/**
+ * The file is already open in this process with options that cannot differ (`synchronous`, `readers`,
+ * `maxQueued`).
+ */
+export class OptionsConflictError extends SqlflowError {
+  override readonly code = 'OPTIONS_CONFLICT';
+}
+
+/** The engine failed by a defect of its own; this database accepts no more work. Please report it. */
+export class EnginePanicError extends SqlflowError {
+  override readonly code = 'ENGINE_PANIC';
+}
+
+/** The file is damaged. */
+export class CorruptDatabaseError extends SqlflowError {
+  override readonly code = 'CORRUPT_DATABASE';
+}
+
+/** The file is not an SQLite database. */
+export class NotADatabaseError extends SqlflowError {
+  override readonly code = 'NOT_A_DATABASE';
+}
+
+/**
+ * A parameter cannot be bound: an unsupported value, a wrong count, an unknown or a missing name. The message
+ * names the parameter, never its value.
+ */
+export class ParameterError extends SqlflowError {
+  override readonly code = 'PARAMETER';
+}
+
+/** The SQL text is empty, or holds two statements where one is wanted. */
+export class StatementError extends SqlflowError {
+  override readonly code = 'STATEMENT';
+}
+
+/**
+ * The statement is not for user SQL: BEGIN, COMMIT, SAVEPOINT, ATTACH, most pragmas. The message names what to
+ * use instead.
+ */
+export class StatementNotAllowedError extends SqlflowError {
+  override readonly code = 'STATEMENT_NOT_ALLOWED';
+}
+
+/** The file cannot be opened: missing with `create: false`, a folder, no permission. */
+export class CannotOpenError extends SqlflowError {
+  override readonly code = 'CANNOT_OPEN';
+}
+
+/** Reading or writing the file failed. */
+export class IoError extends SqlflowError {
+  override readonly code = 'IO';
+}
+
+/** The transaction was open for longer than `transactionTimeoutMs` and was rolled back. */
+export class TransactionTimeoutError extends SqlflowError {
+  override readonly code = 'TRANSACTION_TIMEOUT';
+}
+
+/** The operation was aborted. */
+export class AbortError extends SqlflowError {
+  override readonly code = 'ABORT_ERR';
+}
+
+/** `tx.sync` was used while an asynchronous statement of the same transaction was running; await it first. */
+export class StatementInFlightError extends SqlflowError {
+  override readonly code = 'STATEMENT_IN_FLIGHT';
+}
+
+/** The two halves of sqlflow misunderstood each other: a defect. Please report it. */
+export class ProtocolError extends SqlflowError {
+  override readonly code = 'PROTOCOL';
+}
+
+/** The database was opened with `readOnly`, or the file or its folder cannot be written. */
+export class ReadOnlyDatabaseError extends SqlflowError {
+  override readonly code = 'READ_ONLY_DATABASE';
+}
+
+/** A value, a row or a statement is larger than SQLite allows. */
+export class TooLargeError extends SqlflowError {
+  override readonly code = 'TOO_LARGE';
+}
+
+/** The process is ending; nothing new is started. */
+export class ProcessExitingError extends SqlflowError {
+  override readonly code = 'PROCESS_EXITING';
+}
+
+/**
+ * An option or an argument is unknown or has a value that is not accepted. The message names it and what is
+ * accepted.
+ */
+export class OptionError extends SqlflowError {
+  override readonly code = 'INVALID_OPTION';
+}
+
+/** The statement was interrupted because its worker or the process is ending. */
+export class InterruptedError extends SqlflowError {
+  override readonly code = 'INTERRUPTED';
+}
+
+/** `one` found no row; `get` gives `undefined` instead. */
+export class NoRowsError extends SqlflowError {
+  override readonly code = 'NO_ROWS';
+}
+
+/** A column holds an integer that a JavaScript number cannot hold; ask with `bigint: true`. */
+export class IntegerOutOfRangeError extends SqlflowError {
+  override readonly code = 'INTEGER_OUT_OF_RANGE';
+}
+
+const classes = {
+  SqlflowError,
+  SqlError,
+  ConstraintError,
+  BusyError,
+  ReadOnlyTransactionError,
+  TransactionClosedError,
+  TransactionAbortedError,
+  UnfinishedQueryError,
+  QueueFullError,
+  QueueTimeoutError,
+  CommitOutcomeUnknownError,
+  DatabaseClosedError,
+  OptionsConflictError,
+  EnginePanicError,
+  CorruptDatabaseError,
+  NotADatabaseError,
+  ParameterError,
+  StatementError,
+  StatementNotAllowedError,
+  CannotOpenError,
+  IoError,
+  TransactionTimeoutError,
+  AbortError,
+  StatementInFlightError,
+  ProtocolError,
+  ReadOnlyDatabaseError,
+  TooLargeError,
+  ProcessExitingError,
+  OptionError,
+  InterruptedError,
+  NoRowsError,
+  IntegerOutOfRangeError,
+};
+
+for (const [name, { prototype }] of Object.entries(classes)) {
+  Object.defineProperty(prototype, 'name', { value: name, configurable: true, writable: true });
+  Object.defineProperty(prototype, BRAND, { value: name });
+}

@@ -1,0 +1,108 @@
+// The addon's exports as types, and the search for its file.
+
+import { existsSync, realpathSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+
+/** Options of `open`, complete: the engine has no defaults of its own. */
+export interface NativeOpenOptions {
+  create: boolean;
+  readOnly: boolean;
+  memory: boolean;
+  synchronous: 'full' | 'normal';
+  readers: number;
+  busyTimeoutMs: number;
+  transactionTimeoutMs: number;
+  maxQueued: number;
+}
+
+/** The functions of the addon; crates/node/src documents each. */
+export interface Native {
+  setup(request: ArrayBuffer, response: ArrayBuffer, sync: ArrayBuffer, wake: () => void): void;
+  submit(byteLength: number): void;
+  submitFrom(buffer: ArrayBuffer, byteLength: number): void;
+  drain(): number | ArrayBuffer;
+  sync(byteLength: number): number | ArrayBuffer;
+  syncFrom(buffer: ArrayBuffer, byteLength: number): number | ArrayBuffer;
+  defineStatement(id: number, text: string): void;
+  forgetStatement(id: number): void;
+  shape(id: number): string[];
+  open(op: number, path: string, options: NativeOpenOptions): void;
+  close(op: number, handle: number, generation: number): void;
+  processExit(code: number): void;
+  info(): { sqlite: string; cipher: string };
+}
+
+/** An addon that was loaded, and the file it came from. */
+export interface LoadedAddon {
+  native: Native;
+  file: string;
+}
+
+const LIBC_VARIANTS: Partial<Record<NodeJS.Platform, readonly string[]>> = {
+  linux: ['-gnu', '-musl'],
+  win32: ['-msvc'],
+};
+
+/**
+ * Loads the addon: the file beside the package (a checkout), else the package of this platform.
+ *
+ * Goes through `process.dlopen` and not `require`, so that every copy of this module gets exports of its own and with
+ * them a bridge of its own, also where a test runner loads it twice in one thread.
+ */
+export function loadAddon(): LoadedAddon {
+  const root = join(__dirname, '..', '..');
+  const platform = `${process.platform}-${process.arch}`;
+  const variants = LIBC_VARIANTS[process.platform] ?? [''];
+  const require = createRequire(__filename);
+  const tried: string[] = [];
+
+  for (const variant of variants) {
+    const file = join(root, `sqlflow.${platform}${variant}.node`);
+    const loaded = existsSync(file) ? open(file, tried) : missing(file, tried);
+    if (loaded !== undefined) return loaded;
+  }
+  for (const variant of variants) {
+    const name = `@sqlflow/${platform}${variant}`;
+    const file = resolvePackage(require, name);
+    const loaded = file === undefined ? missing(name, tried) : open(file, tried);
+    if (loaded !== undefined) return loaded;
+  }
+  throw new Error(
+    `sqlflow has no engine for ${platform} on Node.js ${process.versions.node}. Tried:\n  ${tried.join('\n  ')}\n` +
+      'Install sqlflow again with optional dependencies allowed (npm install --include=optional); ' +
+      'in a checkout run: npm run build',
+  );
+}
+
+function open(file: string, tried: string[]): LoadedAddon | undefined {
+  const holder: { exports: Partial<Native> } = { exports: {} };
+  try {
+    process.dlopen(holder, file);
+  } catch (error) {
+    tried.push(`${file}: ${error instanceof Error ? error.message : String(error)}`);
+    return undefined;
+  }
+  const native = holder.exports;
+  if (!isNative(native)) {
+    tried.push(`${file}: not an engine of this version of sqlflow`);
+    return undefined;
+  }
+  return { native, file: realpathSync(file) };
+}
+
+function isNative(exports: Partial<Native>): exports is Native {
+  return typeof exports.setup === 'function' && typeof exports.drain === 'function';
+}
+
+function missing(what: string, tried: string[]): undefined {
+  tried.push(`${what}: not there`);
+}
+
+function resolvePackage(require: NodeJS.Require, name: string): string | undefined {
+  try {
+    return require.resolve(name);
+  } catch {
+    return undefined;
+  }
+}

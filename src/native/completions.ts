@@ -1,0 +1,114 @@
+// The way back: what the engine has finished, settled record by record, a bounded part of it per turn of the loop.
+
+import type { Decoder } from './decode.js';
+import { rejection } from './failure.js';
+import type { Operation, Operations } from './operations.js';
+import { Reader } from './reader.js';
+import { ReplyFlag } from './wire.js';
+
+// Captured at load: tests replace them with fakes.
+const { setImmediate } = globalThis;
+const now = performance.now.bind(performance);
+
+/** A turn of the loop decodes for about this long, then gives way. */
+const BUDGET_MS = 1;
+/** Bytes decoded between two looks at the clock. */
+const CLOCK_BYTES = 16 * 1024;
+
+/** The part of the addon that completions come from. */
+export interface CompletionSource {
+  drain(): number | ArrayBuffer;
+}
+
+/** Takes completion records and settles the operations they belong to. */
+export class Completions {
+  /** To be called when the engine signals that it has finished something. */
+  readonly wake = (): void => this.#drain();
+  readonly #source: CompletionSource;
+  readonly #operations: Operations;
+  readonly #decoder: Decoder;
+  readonly #responses: Reader;
+
+  /** Records taken from the engine and not settled yet. */
+  #pending: Reader;
+  #position = 0;
+  #end = 0;
+
+  /** `response` is the buffer that `source.drain` fills. */
+  constructor(source: CompletionSource, response: ArrayBuffer, operations: Operations, decoder: Decoder) {
+    this.#source = source;
+    this.#operations = operations;
+    this.#decoder = decoder;
+    this.#responses = new Reader(response);
+    this.#pending = this.#responses;
+  }
+
+  /**
+   * Settles what the engine has finished, for one turn of the loop.
+   *
+   * Continued by an immediate, never by a signal of its own: Node would dispatch a thousand of those in one turn. The
+   * engine does not signal again until a drain has found nothing.
+   */
+  #drain(): void {
+    if (this.#position === this.#end && !this.#take()) return;
+    setImmediate(this.wake);
+    const reader = this.#pending;
+    const until = now() + BUDGET_MS;
+    let looked = this.#position;
+    while (this.#position < this.#end) {
+      const base = this.#position;
+      this.#position += reader.field(base, 0);
+      this.#settle(reader, base);
+      if (this.#position - looked > CLOCK_BYTES) {
+        if (now() > until) return;
+        looked = this.#position;
+      }
+    }
+  }
+
+  /** Takes records from the engine; `false` when there are none. */
+  #take(): boolean {
+    const drained = this.#source.drain();
+    this.#position = 0;
+    if (typeof drained === 'number') {
+      this.#pending = this.#responses;
+      this.#end = drained;
+    } else {
+      this.#pending = new Reader(drained);
+      this.#end = this.#pending.field(0, 0);
+    }
+    return this.#end > 0;
+  }
+
+  /** Settles one record. Whatever goes wrong in it stays with its operation. */
+  #settle(reader: Reader, base: number): void {
+    const operation = this.#operations.at(reader.field(base, 4));
+    if (operation === undefined || operation.promise === undefined) return;
+    if (((reader.field(base, 8) >>> 8) & ReplyFlag.last) === 0) {
+      this.#collect(reader, base, operation);
+      return;
+    }
+    const { resolve, sql } = operation;
+    let value: unknown;
+    if (operation.failure !== undefined) value = rejection(operation.failure, sql);
+    else {
+      try {
+        value = this.#decoder.value(reader, base, operation);
+      } catch (error) {
+        value = rejection(error, sql);
+      }
+    }
+    this.#operations.finish(operation);
+    resolve(value);
+  }
+
+  #collect(reader: Reader, base: number, operation: Operation): void {
+    if (operation.failure !== undefined) return;
+    try {
+      this.#decoder.collect(reader, base, operation);
+    } catch (error) {
+      operation.failure = error;
+      operation.rows = undefined;
+    }
+  }
+}

@@ -1,0 +1,171 @@
+// What a completion record means: rows, counts or a failure, as values of their own.
+
+import { Target } from './engine.js';
+import { Failure, FailureCode } from './failure.js';
+import { type Operation, Outcome } from './operations.js';
+import type { Reader } from './reader.js';
+import { arrayRows, Shape } from './shape.js';
+import { Flag, HEADER_BYTES, Reply, ReplyFlag } from './wire.js';
+
+/** Rows of a cursor, and whether there may be more. */
+export interface Batch {
+  rows: unknown[];
+  open: boolean;
+}
+
+/** Decodes records; keeps the column lists it has met. */
+export class Decoder {
+  readonly #shapes: (Shape | undefined)[] = [];
+  readonly #namesOf: (id: number) => string[];
+
+  /** `namesOf` gives the columns of a shape the decoder has not met before. */
+  constructor(namesOf: (id: number) => string[]) {
+    this.#namesOf = namesOf;
+  }
+
+  /**
+   * The value an operation resolves with, given its final record at `base`; throws a `Failure`.
+   *
+   * Earlier records of the same operation went to `collect`.
+   */
+  value(reader: Reader, base: number, operation: Operation): unknown {
+    switch (reader.field(base, 8) & 0xff) {
+      case Reply.rows:
+        return this.#rows(reader, base, operation);
+      case Reply.changes:
+        return this.#changes(reader, base, operation);
+      case Reply.done:
+        return this.#done(operation);
+      case Reply.grant:
+        return new Target(reader.field(base, 12), reader.field(base, 16), Flag.transaction, operation.mode);
+      case Reply.opened:
+        return {
+          target: new Target(reader.field(base, 12), reader.field(base, 16), 0, operation.mode),
+          path: reader.utf8(base + HEADER_BYTES, reader.field(base, 20)),
+        };
+      case Reply.error:
+        throw errorOf(reader, base);
+      default:
+        throw new Failure(FailureCode.protocol, 'a record of unknown kind; this is a defect of sqlflow');
+    }
+  }
+
+  /** Keeps the rows of a record that is not the last one of its operation; throws a `Failure`. */
+  collect(reader: Reader, base: number, operation: Operation): void {
+    operation.rows ??= [];
+    this.#append(reader, base, operation, operation.rows);
+  }
+
+  #rows(reader: Reader, base: number, operation: Operation): unknown {
+    switch (operation.outcome) {
+      case Outcome.row:
+      case Outcome.one:
+        return this.#row(reader, base, operation);
+      case Outcome.query: {
+        const rows = operation.rows ?? [];
+        const columns = this.#append(reader, base, operation, rows);
+        return { columns, rows, ...this.#trailer(reader, base) };
+      }
+      case Outcome.batch: {
+        const rows: unknown[] = [];
+        this.#append(reader, base, operation, rows);
+        return { rows, open: (this.#flags(reader, base) & ReplyFlag.open) !== 0 };
+      }
+      case Outcome.changes:
+        return this.#trailer(reader, base);
+      default: {
+        const rows = operation.rows ?? [];
+        this.#append(reader, base, operation, rows);
+        return rows;
+      }
+    }
+  }
+
+  #row(reader: Reader, base: number, operation: Operation): unknown {
+    if (reader.field(base, 12) === 0) {
+      if (operation.outcome === Outcome.one) throw noRows();
+      return undefined;
+    }
+    reader.enter(base, (operation.mode & Flag.bigint) !== 0);
+    if ((operation.mode & Flag.arrays) === 0) return this.#shape(reader, base).row(reader);
+    const rows: unknown[] = [];
+    arrayRows(reader, reader.columns, 1, rows);
+    return rows[0];
+  }
+
+  /** Appends the rows of a record and gives its column names. */
+  #append(reader: Reader, base: number, operation: Operation, into: unknown[]): string[] {
+    reader.enter(base, (operation.mode & Flag.bigint) !== 0);
+    const shape = this.#shape(reader, base);
+    if ((operation.mode & Flag.arrays) !== 0) arrayRows(reader, reader.columns, reader.rows, into);
+    else shape.rows(reader, reader.rows, into);
+    return operation.outcome === Outcome.query ? [...shape.names] : [];
+  }
+
+  #shape(reader: Reader, base: number): Shape {
+    const id = reader.field(base, 16);
+    if (id === 0) return new Shape(reader.inlineNames((this.#flags(reader, base) & ReplyFlag.changes) !== 0));
+    const known = this.#shapes[id];
+    if (known !== undefined) return known;
+    const shape = new Shape(this.#namesOf(id));
+    this.#shapes[id] = shape;
+    return shape;
+  }
+
+  #flags(reader: Reader, base: number): number {
+    return (reader.field(base, 8) >>> 8) & 0xff;
+  }
+
+  #trailer(reader: Reader, base: number): { changes: number; lastInsertRowid: number | bigint } {
+    if ((this.#flags(reader, base) & ReplyFlag.changes) === 0) return { changes: 0, lastInsertRowid: 0 };
+    return counts(reader, reader.trailer);
+  }
+
+  /** The counts of a statement without rows. */
+  #changes(reader: Reader, base: number, operation: Operation): unknown {
+    const result = counts(reader, base + HEADER_BYTES);
+    switch (operation.outcome) {
+      case Outcome.changes:
+        return result;
+      case Outcome.query:
+        return { columns: [], rows: [], ...result };
+      default:
+        return this.#done(operation);
+    }
+  }
+
+  /** The value of a statement that gave nothing. */
+  #done(operation: Operation): unknown {
+    switch (operation.outcome) {
+      case Outcome.one:
+        throw noRows();
+      case Outcome.rows:
+        return operation.rows ?? [];
+      case Outcome.batch:
+        return { rows: [], open: false };
+      case Outcome.changes:
+        return { changes: 0, lastInsertRowid: 0 };
+      case Outcome.query:
+        return { columns: [], rows: [], changes: 0, lastInsertRowid: 0 };
+      default:
+        return undefined;
+    }
+  }
+}
+
+function counts(reader: Reader, at: number): { changes: number; lastInsertRowid: number | bigint } {
+  return { changes: Number(reader.integer(at)), lastInsertRowid: reader.integer(at + 8) };
+}
+
+function noRows(): Failure {
+  return new Failure(FailureCode.noRows, 'the statement gave no row; use get where that is expected');
+}
+
+function errorOf(reader: Reader, base: number): Failure {
+  return new Failure(
+    reader.field(base, 8) >>> 16,
+    reader.utf8(base + HEADER_BYTES, reader.field(base, 20)),
+    reader.signedField(base, 12),
+    reader.signedField(base, 16),
+  );
+}

@@ -1,0 +1,99 @@
+// How a failure travels: as data through the border, made an error where a stack can name the caller.
+
+import * as errors from '../errors.js';
+
+type ErrorClass = new (message: string, detail: errors.SqlflowErrorDetail) => errors.SqlflowError;
+
+/** Error codes of the wire, by number. */
+const CLASSES: readonly (ErrorClass | undefined)[] = [
+  undefined,
+  errors.SqlError,
+  errors.ConstraintError,
+  errors.BusyError,
+  errors.ReadOnlyTransactionError,
+  errors.TransactionClosedError,
+  errors.TransactionAbortedError,
+  errors.UnfinishedQueryError,
+  errors.QueueFullError,
+  errors.QueueTimeoutError,
+  errors.CommitOutcomeUnknownError,
+  errors.DatabaseClosedError,
+  errors.OptionsConflictError,
+  errors.EnginePanicError,
+  errors.CorruptDatabaseError,
+  errors.NotADatabaseError,
+  errors.ParameterError,
+  errors.StatementError,
+  errors.StatementNotAllowedError,
+  errors.CannotOpenError,
+  errors.IoError,
+  errors.TransactionTimeoutError,
+  errors.AbortError,
+  errors.StatementInFlightError,
+  errors.ProtocolError,
+  errors.ReadOnlyDatabaseError,
+  errors.TooLargeError,
+  errors.ProcessExitingError,
+  errors.OptionError,
+  errors.InterruptedError,
+];
+
+/** Code of an error of the wire that this side makes as well. */
+export const FailureCode = {
+  transactionClosed: 5,
+  databaseClosed: 11,
+  parameter: 16,
+  statement: 17,
+  protocol: 24,
+  tooLarge: 26,
+  /** Beyond the wire: only this side makes it. */
+  noRows: -1,
+  integerOutOfRange: -2,
+} as const;
+
+/** An error that has not been made yet: making one captures a stack, which is useless inside the drain. */
+export class Failure {
+  readonly code: number;
+  readonly message: string;
+  readonly sqliteCode: number;
+  /** Offset into the SQL text in UTF-8 bytes, -1 for none. */
+  readonly byteOffset: number;
+
+  constructor(code: number, message: string, sqliteCode = 0, byteOffset = -1) {
+    this.code = code;
+    this.message = message;
+    this.sqliteCode = sqliteCode;
+    this.byteOffset = byteOffset;
+  }
+
+  /** The error itself; `sql` is the statement it happened in, empty for none. */
+  toError(sql: string): errors.SqlflowError {
+    return new (classOf(this.code))(this.message, {
+      sqliteCode: this.sqliteCode === 0 ? undefined : this.sqliteCode,
+      offset: this.byteOffset < 0 || sql === '' ? undefined : indexInText(sql, this.byteOffset),
+      sql: sql === '' ? undefined : sql,
+    });
+  }
+}
+
+function classOf(code: number): ErrorClass {
+  if (code === FailureCode.noRows) return errors.NoRowsError;
+  if (code === FailureCode.integerOutOfRange) return errors.IntegerOutOfRangeError;
+  return CLASSES[code] ?? errors.SqlflowError;
+}
+
+function indexInText(sql: string, byteOffset: number): number {
+  return Buffer.from(sql).toString('utf8', 0, byteOffset).length;
+}
+
+/**
+ * A promise to resolve a caller's promise with, so that it rejects with the error of `reason`, usually a `Failure`.
+ *
+ * V8 finds the caller's frames through the promise that waits for this one. That promise is attached in a microtask of
+ * its own, hence the second await: an error thrown after the first would not know who waits.
+ */
+export async function rejection(reason: unknown, sql: string): Promise<never> {
+  await undefined;
+  await undefined;
+  throw reason instanceof Failure ? reason.toError(sql) : reason;
+}
