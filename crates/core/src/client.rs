@@ -359,7 +359,7 @@ impl Client {
         let env = self.mailbox.env;
         for arrival in self.mailbox.close() {
             match arrival {
-                Arrival::Granted(transaction) => drop(transaction.revoke()),
+                Arrival::Granted(transaction) => transaction.revoke(drop),
                 Arrival::Opened { handle, .. } => {
                     self.databases.push(Arc::downgrade(&handle.database));
                     handle.close(None);

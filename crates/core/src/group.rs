@@ -12,10 +12,11 @@ use rusqlite::ffi;
 
 use crate::connection::Connection;
 use crate::error::{Error, ErrorCode, Result};
-use crate::execute::{Call, Place, run_whole};
+use crate::execute::{Call, Mode, Place, run_whole, writes};
 use crate::exit;
 use crate::interrupt::SHARED;
 use crate::reply::Reply;
+use crate::sql::Route;
 
 /// Most members of one group.
 pub(crate) const MOST_MEMBERS: usize = 1_024;
@@ -137,6 +138,7 @@ fn run_member(connection: &mut Connection, call: &Call, first: bool, shares: &mu
             }
             *shares = false;
         }
+        Ok(statement) if !writes(statement) && call.mode != Mode::Run => call.sql.set_route(Route::Reader),
         Ok(_) => {}
         Err(error) => return End::Failed(error),
     }

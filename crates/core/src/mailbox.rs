@@ -130,7 +130,7 @@ impl Mailbox {
     /// Delivers a grant; takes it back when the environment is gone.
     pub(crate) fn grant(&self, transaction: Arc<Transaction>) {
         if let Err(Arrival::Granted(transaction)) = self.arrive(Arrival::Granted(transaction)) {
-            transaction.revoke();
+            transaction.revoke(drop);
         }
     }
 

@@ -255,6 +255,10 @@ impl Readers {
     fn remember(self: &Arc<Self>, transaction: &Arc<Transaction>, seq: u64, revocations: u32) {
         let watch = {
             let mut pool = self.pool.lock();
+            // No more than `limit` of them can still be waiting.
+            if pool.granted.len() >= 4 * self.limit {
+                pool.granted.retain(|granted| granted.waits().is_some());
+            }
             pool.granted.push(Granted { transaction: Arc::downgrade(transaction), seq, revocations });
             !std::mem::replace(&mut pool.watching, true)
         };
@@ -293,20 +297,21 @@ impl Readers {
     }
 
     fn revoke(self: &Arc<Self>, transaction: &Arc<Transaction>, seq: u64, revocations: u32) {
-        let Some(reply) = transaction.revoke() else { return };
-        let mailbox = Arc::clone(reply.mailbox());
-        {
-            let mut pool = self.pool.lock();
-            let entry = Entry { seq, revocations: revocations + 1, work: Work::Begin { reply } };
-            let (aside, stay) =
-                std::mem::take(&mut pool.entries).into_iter().partition(|other| other.env() == mailbox.env);
-            pool.entries = stay;
-            pool.aside.push(entry);
-            pool.aside.extend::<VecDeque<Entry>>(aside);
-        }
-        let readers = Arc::clone(self);
-        let env = mailbox.env;
-        mailbox.stand_aside(Box::new(move || readers.readmit(env)));
+        transaction.revoke(|reply| {
+            let mailbox = Arc::clone(reply.mailbox());
+            {
+                let mut pool = self.pool.lock();
+                let entry = Entry { seq, revocations: revocations + 1, work: Work::Begin { reply } };
+                let (aside, stay) =
+                    std::mem::take(&mut pool.entries).into_iter().partition(|other| other.env() == mailbox.env);
+                pool.entries = stay;
+                pool.aside.push(entry);
+                pool.aside.extend::<VecDeque<Entry>>(aside);
+            }
+            let readers = Arc::clone(self);
+            let env = mailbox.env;
+            mailbox.stand_aside(Box::new(move || readers.readmit(env)));
+        });
     }
 
     /// The environment has called in: its entries take their old places again.

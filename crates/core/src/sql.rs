@@ -6,12 +6,31 @@ use std::sync::{Arc, LazyLock, Weak};
 
 use parking_lot::Mutex;
 
-/// Where a statement runs; known once a connection has prepared it.
+/// Where a statement runs. A guess until a connection has prepared it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Route {
-    Unknown,
-    Reader,
-    Writer,
+    Reader = 0,
+    Writer = 1,
+}
+
+/// Words that make a statement that begins with WITH one that may write.
+const WRITING_WORDS: [&str; 4] = ["delete", "insert", "replace", "update"];
+
+/// The queue for a text that nobody has prepared yet. Statements that write must not take the way round by a reader, on which
+/// they would overtake each other; one that only looks like writing is merely served by the writer, once.
+fn guess(text: &str) -> Route {
+    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+    let reads = match words.next() {
+        Some(first) if first.eq_ignore_ascii_case("with") => {
+            !words.any(|word| WRITING_WORDS.iter().any(|writing| word.eq_ignore_ascii_case(writing)))
+        }
+        Some(first) => {
+            ["select", "values", "explain", "pragma"].iter().any(|reading| first.eq_ignore_ascii_case(reading))
+        }
+        None => true,
+    };
+    if reads { Route::Reader } else { Route::Writer }
 }
 
 /// One SQL text.
@@ -45,7 +64,7 @@ impl Sql {
         let sql = Arc::new(Self {
             key: NEXT_KEY.fetch_add(1, Ordering::Relaxed),
             text: text.into(),
-            route: AtomicU8::new(0),
+            route: AtomicU8::new(guess(text) as u8),
         });
         table.texts.insert(text.into(), Arc::downgrade(&sql));
         if table.texts.len() >= table.sweep_at {
@@ -57,20 +76,11 @@ impl Sql {
 
     /// Where statements of this text run: a hint, the connection that prepares one has the last word.
     pub(crate) fn route(&self) -> Route {
-        match self.route.load(Ordering::Relaxed) {
-            1 => Route::Reader,
-            2 => Route::Writer,
-            _ => Route::Unknown,
-        }
+        if self.route.load(Ordering::Relaxed) == Route::Writer as u8 { Route::Writer } else { Route::Reader }
     }
 
     pub(crate) fn set_route(&self, route: Route) {
-        let byte = match route {
-            Route::Unknown => 0,
-            Route::Reader => 1,
-            Route::Writer => 2,
-        };
-        self.route.store(byte, Ordering::Relaxed);
+        self.route.store(route as u8, Ordering::Relaxed);
     }
 }
 
@@ -83,6 +93,17 @@ mod tests {
         let first = Sql::intern("SELECT 'one key'");
         assert_eq!(first.key, Sql::intern("SELECT 'one key'").key);
         assert_ne!(first.key, Sql::intern("SELECT 'another key'").key);
+    }
+
+    #[test]
+    fn what_may_write_goes_to_the_writer_at_once() {
+        for text in ["INSERT INTO t", " -- a comment\n delete from t", "with a as (select 1) Insert into t", "(oddity)"]
+        {
+            assert_eq!(guess(text), Route::Writer, "{text}");
+        }
+        for text in ["select 1", "WITH a AS (SELECT 1) SELECT * FROM a", "VALUES (1)", "pragma user_version", ""] {
+            assert_eq!(guess(text), Route::Reader, "{text}");
+        }
     }
 
     #[test]

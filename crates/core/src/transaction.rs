@@ -212,15 +212,18 @@ impl Transaction {
         }
     }
 
-    /// Takes back a grant that nobody accepted; gives the answer that is still owed. The connection is rolled back and released.
-    pub(crate) fn revoke(self: &Arc<Self>) -> Option<Reply> {
+    /// Takes back a grant that nobody accepted. `owed` gets the answer that is still owed, before the connection is rolled back and
+    /// released: what it puts aside is not overtaken by what waits behind it.
+    pub(crate) fn revoke(self: &Arc<Self>, owed: impl FnOnce(Reply)) {
         if !self.move_to(State::Granting, State::Expired) {
-            return None;
+            return;
         }
         let reply = self.grant.lock().take();
         *self.expiry.lock() = Some(Expiry::Revoked);
+        if let Some(reply) = reply {
+            owed(reply);
+        }
         self.enqueue(Request::Rollback { reply: None });
-        reply
     }
 
     /// Ends the transaction from outside: state first, so that every later statement fails; then what waits is answered, and

@@ -389,21 +389,22 @@ impl Writer {
 
     /// Takes a grant back; its environment's entries stand aside, in order, until it calls in.
     fn revoke(self: &Arc<Self>, transaction: &Arc<Transaction>, seq: u64, revocations: u32) {
-        let Some(reply) = transaction.revoke() else { return };
-        let mailbox = Arc::clone(reply.mailbox());
-        {
-            let mut queue = self.queue.lock();
-            let entry =
-                Entry { seq, since: None, revocations: revocations + 1, alone: false, work: Work::Begin { reply } };
-            let (aside, stay) =
-                std::mem::take(&mut queue.entries).into_iter().partition(|other| other.env() == Some(mailbox.env));
-            queue.entries = stay;
-            queue.aside.push(entry);
-            queue.aside.extend::<VecDeque<Entry>>(aside);
-        }
-        let writer = Arc::clone(self);
-        let env = mailbox.env;
-        mailbox.stand_aside(Box::new(move || writer.readmit(env)));
+        transaction.revoke(|reply| {
+            let mailbox = Arc::clone(reply.mailbox());
+            {
+                let mut queue = self.queue.lock();
+                let entry =
+                    Entry { seq, since: None, revocations: revocations + 1, alone: false, work: Work::Begin { reply } };
+                let (aside, stay) =
+                    std::mem::take(&mut queue.entries).into_iter().partition(|other| other.env() == Some(mailbox.env));
+                queue.entries = stay;
+                queue.aside.push(entry);
+                queue.aside.extend::<VecDeque<Entry>>(aside);
+            }
+            let writer = Arc::clone(self);
+            let env = mailbox.env;
+            mailbox.stand_aside(Box::new(move || writer.readmit(env)));
+        });
     }
 
     /// The environment has called in: its entries take their old places again.

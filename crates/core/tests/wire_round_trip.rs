@@ -1,6 +1,7 @@
 //! What one side writes the other side reads: parameters, rows and the marks of a chunk.
 
 #![expect(
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::struct_excessive_bools,
     clippy::cast_possible_truncation,
