@@ -1,7 +1,5 @@
 //! Who holds the writer: in order, one at a time, and nobody for long who does not answer.
 
-#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails by a panic")]
-
 mod support;
 
 use sqlflow_core::wire::Kind;

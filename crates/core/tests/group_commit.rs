@@ -2,8 +2,6 @@
 //!
 //! Each test holds the writer while its statements queue up, so that they become one group.
 
-#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails by a panic")]
-
 mod support;
 
 use sqlflow_core::ErrorCode;

@@ -1,7 +1,5 @@
 //! How statements end: paused by a slow reader of chunks, interrupted by the end of their transaction, left open.
 
-#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails by a panic")]
-
 mod support;
 
 use sqlflow_core::wire::{Kind, Value};

@@ -5,7 +5,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::missing_panics_doc,
+    clippy::expect_used,
     reason = "a test that meets the unexpected fails by a panic"
 )]
 
