@@ -18,16 +18,6 @@ fn grouped(env: &mut Env, db: Target, statements: &[&str]) -> Vec<Answer> {
     ops.into_iter().map(|op| env.wait(op)).collect()
 }
 
-fn rows(env: &mut Env, db: Target, sql: &str) -> Vec<f64> {
-    let Answer::Rows { rows, .. } = env.call(db, Kind::All, sql, &[]) else { panic!("rows were expected") };
-    rows.iter()
-        .map(|row| match row.first() {
-            Some(Stored::Number(number)) => *number,
-            other => panic!("a number was expected, not {other:?}"),
-        })
-        .collect()
-}
-
 fn changed(answer: &Answer) -> bool {
     matches!(answer, Answer::Changes { .. })
 }
@@ -54,7 +44,7 @@ fn a_failing_statement_fails_alone() {
     );
     assert!(changed(&answers[0]) && changed(&answers[3]));
     assert_eq!((answers[1].code(), answers[2].code()), (ErrorCode::Constraint, ErrorCode::Sql));
-    assert_eq!(rows(&mut env, db, "SELECT a FROM t"), [1.0, 2.0]);
+    assert_eq!(env.numbers(db, "SELECT a FROM t"), [1.0, 2.0]);
 }
 
 #[test]
@@ -80,7 +70,7 @@ fn a_statement_that_fails_half_way_leaves_no_row() {
         let answers = grouped(&mut env, db, &[&before, &fails, &after]);
         assert!(changed(&answers[0]) && changed(&answers[2]), "{table}: {answers:?}");
         assert_eq!(answers[1].code(), ErrorCode::Constraint);
-        assert_eq!(rows(&mut env, db, &format!("SELECT a FROM {table} ORDER BY a")), [1.0, 3.0]);
+        assert_eq!(env.numbers(db, &format!("SELECT a FROM {table} ORDER BY a")), [1.0, 3.0]);
     }
 }
 
@@ -102,7 +92,7 @@ fn a_deferred_foreign_key_violation_fails_alone() {
     );
     assert!(changed(&answers[0]) && changed(&answers[1]) && changed(&answers[3]), "{answers:?}");
     assert_eq!(answers[2].code(), ErrorCode::Constraint);
-    assert_eq!(rows(&mut env, db, "SELECT id FROM c"), [1.0, 3.0]);
+    assert_eq!(env.numbers(db, "SELECT id FROM c"), [1.0, 3.0]);
 }
 
 #[test]
@@ -120,7 +110,7 @@ fn a_statement_that_rolls_the_transaction_back_takes_nobody_with_it() {
     );
     assert_eq!(answers[1].code(), ErrorCode::Constraint);
     assert!([0, 2, 3].iter().all(|at| changed(&answers[*at])), "{answers:?}");
-    assert_eq!(rows(&mut env, db, "SELECT a FROM t"), [1.0]);
+    assert_eq!(env.numbers(db, "SELECT a FROM t"), [1.0]);
 }
 
 #[test]
@@ -138,7 +128,7 @@ fn a_change_of_the_schema_shares_no_transaction_and_keeps_its_place() {
     );
     assert!(answers[..3].iter().all(changed), "{answers:?}");
     assert_eq!(answers[3].code(), ErrorCode::Sql);
-    assert_eq!(rows(&mut env, db, "SELECT b FROM t"), [5.0, 6.0]);
+    assert_eq!(env.numbers(db, "SELECT b FROM t"), [5.0, 6.0]);
 }
 
 #[test]

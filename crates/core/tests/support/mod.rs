@@ -224,6 +224,16 @@ impl Env {
         self.call(target, Kind::Get, sql, &[]).number()
     }
 
+    /// The numbers in the first column of all rows.
+    pub fn numbers(&mut self, target: Target, sql: &str) -> Vec<f64> {
+        let Answer::Rows { rows, .. } = self.call(target, Kind::All, sql, &[]) else { panic!("rows were expected") };
+        let number = |row: &Vec<Stored>| match row.first() {
+            Some(Stored::Number(number)) => *number,
+            other => panic!("a number was expected, not {other:?}"),
+        };
+        rows.iter().map(number).collect()
+    }
+
     pub fn begin_read(&mut self, handle: Target) -> Target {
         self.call(handle, Kind::BeginRead, "", &[]).target()
     }
