@@ -1,8 +1,6 @@
 //! Owns one SQLite handle: how it is opened and set up, its statements, and the transaction words of the engine.
 
-use std::collections::HashMap;
 use std::ffi::c_int;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,6 +15,7 @@ use crate::exit;
 use crate::interrupt::Interrupt;
 use crate::sql::Sql;
 use crate::statement::{Encoding, Statement, Step, error_code, prepare};
+use crate::statement_cache::StatementCache;
 use crate::wire::RowsWriter;
 
 /// What a connection is for.
@@ -28,57 +27,12 @@ pub(crate) enum Role {
     Reader,
 }
 
-/// Statements of the user kept prepared per connection.
-const CACHED_STATEMENTS: usize = 128;
 /// Page cache of a connection, in KiB.
 const CACHE_KIB: i64 = 8_192;
 /// The log is cut to this size when a checkpoint has emptied it.
 const JOURNAL_SIZE_LIMIT: i64 = 64 * 1024 * 1024;
 /// A COMMIT that leaves at least this many frames in the log is followed by a checkpoint.
 const CHECKPOINT_FRAMES: u32 = 1_000;
-
-#[derive(Default)]
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-    fn write_u64(&mut self, value: u64) {
-        // Keys are consecutive numbers; Fibonacci hashing spreads them over the table.
-        self.0 = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
-
-struct Cached {
-    statement: Statement,
-    used: u64,
-}
-
-/// Prepared statements of the user, least recently used leaves.
-#[derive(Default)]
-struct StatementCache {
-    statements: HashMap<u64, Cached, BuildHasherDefault<KeyHasher>>,
-    clock: u64,
-}
-
-impl StatementCache {
-    fn insert(&mut self, key: u64, statement: Statement) {
-        self.clock += 1;
-        if self.statements.len() >= CACHED_STATEMENTS
-            && !self.statements.contains_key(&key)
-            && let Some(oldest) = self.statements.iter().min_by_key(|(_, cached)| cached.used).map(|(key, _)| *key)
-        {
-            self.statements.remove(&oldest);
-        }
-        self.statements.insert(key, Cached { statement, used: self.clock });
-    }
-}
 
 /// The engine's own statements. They never meet the user's cache.
 #[derive(Default)]
@@ -220,35 +174,29 @@ impl Connection {
 
     /// The statement of `sql`, prepared if it was not, left in the cache.
     pub(crate) fn statement(&mut self, sql: &Sql) -> Result<&mut Statement> {
-        if !self.cache.statements.contains_key(&sql.key) {
+        self.ensure_cached(sql)?;
+        self.cache.get(sql.key).ok_or_else(left_cache)
+    }
+
+    fn ensure_cached(&mut self, sql: &Sql) -> Result<()> {
+        if !self.cache.contains(sql.key) {
             let statement = self.prepare(&sql.text)?;
             self.cache.insert(sql.key, statement);
         }
-        self.cache.clock += 1;
-        let clock = self.cache.clock;
-        match self.cache.statements.get_mut(&sql.key) {
-            Some(cached) => {
-                cached.used = clock;
-                Ok(&mut cached.statement)
-            }
-            None => Err(Error::new(ErrorCode::Sql, "the statement left the cache while it was looked up")),
-        }
+        Ok(())
     }
 
     /// The statement of `sql` in the cache together with what a run of it needs of this connection.
     pub(crate) fn statement_and_rows(&mut self, sql: &Sql) -> Result<(&mut Statement, &mut RowsWriter, Encoding)> {
-        self.statement(sql)?;
-        let encoding = self.encoding;
-        match self.cache.statements.get_mut(&sql.key) {
-            Some(cached) => Ok((&mut cached.statement, &mut self.rows, encoding)),
-            None => Err(Error::new(ErrorCode::Sql, "the statement left the cache while it was looked up")),
-        }
+        self.ensure_cached(sql)?;
+        let statement = self.cache.get(sql.key).ok_or_else(left_cache)?;
+        Ok((statement, &mut self.rows, self.encoding))
     }
 
     /// Takes the statement of `sql` out of the cache, for a run that outlasts this call.
     pub(crate) fn take_statement(&mut self, sql: &Sql) -> Result<Statement> {
-        match self.cache.statements.remove(&sql.key) {
-            Some(cached) => Ok(cached.statement),
+        match self.cache.take(sql.key) {
+            Some(statement) => Ok(statement),
             None => self.prepare(&sql.text),
         }
     }
@@ -470,4 +418,8 @@ fn holds_statement(db: *mut ffi::sqlite3, tail: &str) -> bool {
 pub(crate) fn step_to_end(statement: &mut Statement) -> Result<()> {
     while statement.step()? == Step::Row {}
     Ok(())
+}
+
+fn left_cache() -> Error {
+    Error::new(ErrorCode::Sql, "the statement left the cache while it was looked up")
 }

@@ -1,7 +1,6 @@
 //! Owns the read connections: opened when they are first needed, up to the limit; the one used last is used next; whoever
 //! finds none free waits in order.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -15,18 +14,16 @@ use crate::connection::{Connection, Role};
 use crate::error::{Error, ErrorCode};
 use crate::execute::Call;
 use crate::exit;
+use crate::line::{Entry, Line, Waits};
 use crate::mailbox::Resume;
 use crate::reply::Reply;
 use crate::runtime::{self, Lane};
 use crate::transaction::Transaction;
-use crate::writer::ACCEPT_WITHIN;
+use crate::writer::{WATCH_EVERY, patience};
 
 mod run;
 
 pub(crate) use run::to_writer;
-
-/// How often grants that were not taken are looked at while others wait.
-const WATCH_EVERY: Duration = Duration::from_millis(25);
 
 /// What waits for a reader.
 pub(crate) enum Work {
@@ -36,19 +33,10 @@ pub(crate) enum Work {
     Begin { reply: Reply },
 }
 
-pub(crate) struct Entry {
-    /// Place in the queue, kept while the entry stands aside.
-    seq: u64,
-    revocations: u32,
-    work: Work,
-}
-
 type Publish = Box<dyn FnOnce() + Send>;
 
 struct Pool {
-    entries: VecDeque<Entry>,
-    aside: Vec<Entry>,
-    next_seq: u64,
+    line: Line<Work>,
     /// Connections nobody uses; the last one was used last.
     #[expect(
         clippy::vec_box,
@@ -95,18 +83,16 @@ impl Work {
     }
 }
 
-impl Entry {
-    fn env(&self) -> u64 {
-        self.work.reply().env()
+impl Waits for Work {
+    fn env(&self) -> Option<u64> {
+        Some(self.reply().env())
     }
 }
 
 impl Readers {
     pub(crate) fn new(path: PathBuf, synchronous: Synchronous, limit: u32, max_queued: u32) -> Self {
         let pool = Pool {
-            entries: VecDeque::new(),
-            aside: Vec::new(),
-            next_seq: 0,
+            line: Line::new(),
             idle: Vec::new(),
             open: 0,
             waking: 0,
@@ -134,26 +120,20 @@ impl Readers {
     /// Queues `work`, and starts a connection for it if one may be started.
     pub(crate) fn submit(self: &Arc<Self>, work: Work) {
         let mut pool = self.pool.lock();
-        if pool.entries.len() + pool.aside.len() >= self.max_queued {
+        if pool.line.len() >= self.max_queued {
             drop(pool);
             return work.fail(&Error::new(
                 ErrorCode::QueueFull,
                 format!("{} operations wait for a reader, as many as maxQueued allows; slow down, or raise readers or maxQueued", self.max_queued),
             ));
         }
-        let entry = Entry { seq: pool.next_seq, revocations: 0, work };
-        pool.next_seq += 1;
-        if !pool.aside.is_empty() && pool.aside.iter().any(|other| other.env() == entry.env()) {
-            pool.aside.push(entry);
-            return;
-        }
-        pool.entries.push_back(entry);
+        pool.line.push(work);
         self.start(pool);
     }
 
     /// Starts one more drain if something waits. One at a time: a drain that finds more than it takes starts the next.
     fn start(self: &Arc<Self>, mut pool: parking_lot::MutexGuard<'_, Pool>) {
-        if pool.entries.is_empty() || pool.waking > 0 {
+        if pool.line.is_empty() || pool.waking > 0 {
             return;
         }
         let readers = Arc::clone(self);
@@ -170,12 +150,12 @@ impl Readers {
     }
 
     /// The next entry for `connection`, or the connection put back. Decided before anybody sees the result of the last one.
-    fn next(self: &Arc<Self>, connection: Box<Connection>, woken: bool) -> Option<(Box<Connection>, Entry)> {
+    fn next(self: &Arc<Self>, connection: Box<Connection>, woken: bool) -> Option<(Box<Connection>, Entry<Work>)> {
         let mut pool = self.pool.lock();
         if woken {
             pool.waking = pool.waking.saturating_sub(1);
         }
-        let Some(entry) = pool.entries.pop_front() else {
+        let Some(entry) = pool.line.pop() else {
             self.put_back(pool, connection);
             return None;
         };
@@ -233,7 +213,7 @@ impl Readers {
         match connection {
             Some(connection) => {
                 let mut pool = self.pool.lock();
-                if pool.entries.is_empty() {
+                if pool.line.is_empty() {
                     self.put_back(pool, connection);
                 } else {
                     pool.idle.push(connection);
@@ -280,7 +260,7 @@ impl Readers {
                 pool.watching = false;
                 return;
             }
-            if pool.entries.is_empty() {
+            if pool.line.is_empty() {
                 Vec::new()
             } else {
                 let (late, stay) = std::mem::take(&mut pool.granted).into_iter().partition(Granted::is_late);
@@ -299,47 +279,23 @@ impl Readers {
     fn revoke(self: &Arc<Self>, transaction: &Arc<Transaction>, seq: u64, revocations: u32) {
         transaction.revoke(|reply| {
             let mailbox = Arc::clone(reply.mailbox());
-            {
-                let mut pool = self.pool.lock();
-                let entry = Entry { seq, revocations: revocations + 1, work: Work::Begin { reply } };
-                let (aside, stay) =
-                    std::mem::take(&mut pool.entries).into_iter().partition(|other| other.env() == mailbox.env);
-                pool.entries = stay;
-                pool.aside.push(entry);
-                pool.aside.extend::<VecDeque<Entry>>(aside);
-            }
+            let work = Work::Begin { reply };
+            self.pool.lock().line.stand_aside(Entry { seq, revocations: revocations + 1, work });
             let readers = Arc::clone(self);
             let env = mailbox.env;
             mailbox.stand_aside(Box::new(move || readers.readmit(env)));
         });
     }
 
-    /// The environment has called in: its entries take their old places again.
     fn readmit(self: &Arc<Self>, env: u64) {
         let mut pool = self.pool.lock();
-        let (back, stay): (Vec<Entry>, Vec<Entry>) =
-            std::mem::take(&mut pool.aside).into_iter().partition(|entry| entry.env() == env);
-        pool.aside = stay;
-        for entry in back {
-            let at = pool.entries.partition_point(|other| other.seq < entry.seq);
-            pool.entries.insert(at, entry);
-        }
+        pool.line.readmit(env);
         self.start(pool);
     }
 
     /// Removes what an environment that is gone has queued.
     pub(crate) fn forget(&self, env: u64) {
-        let gone: Vec<Entry> = {
-            let mut pool = self.pool.lock();
-            let (gone, stay): (VecDeque<Entry>, VecDeque<Entry>) =
-                std::mem::take(&mut pool.entries).into_iter().partition(|entry| entry.env() == env);
-            pool.entries = stay;
-            let (aside, stay): (Vec<Entry>, Vec<Entry>) =
-                std::mem::take(&mut pool.aside).into_iter().partition(|entry| entry.env() == env);
-            pool.aside = stay;
-            gone.into_iter().chain(aside).collect()
-        };
-        // Outside the lock: the last lease of a handle closes it.
+        let gone = self.pool.lock().line.forget(env);
         drop(gone);
     }
 }
@@ -351,6 +307,6 @@ impl Granted {
     }
 
     fn is_late(&self) -> bool {
-        self.waits().is_some_and(|waited| waited >= ACCEPT_WITHIN.saturating_mul(1 << self.revocations.min(16)))
+        self.waits().is_some_and(|waited| waited >= patience(self.revocations))
     }
 }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use crate::connection::{Connection, Role};
 use crate::error::{self, Error, ErrorCode};
-use crate::execute::{Call, Cursor};
+use crate::execute::Call;
 use crate::handle::Lease;
 use crate::interrupt::{Interrupt, interrupt_until_ended};
 use crate::mailbox::Mailbox;
@@ -20,9 +20,14 @@ use crate::reply::Reply;
 use crate::runtime::{self, Lane};
 use crate::sql::Sql;
 
+mod cursors;
 mod drain;
+mod finish;
+mod stream;
+mod sync;
 
-pub(crate) use drain::SyncRequest;
+use cursors::Core;
+pub(crate) use sync::SyncRequest;
 
 /// Where a transaction is in its life. Only [`Transaction::move_to`] changes it, by compare-and-swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,12 +121,6 @@ struct Turn {
     parked: Option<u32>,
     /// The connection is given back: whoever comes now is answered at once.
     over: bool,
-}
-
-/// What only the one whose turn it is touches.
-struct Core {
-    connection: Box<Connection>,
-    cursors: HashMap<u32, Cursor>,
 }
 
 /// What happens to the connection when a transaction is over: the owner takes it and publishes when it likes.

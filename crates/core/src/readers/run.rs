@@ -71,7 +71,7 @@ impl Readers {
         let mut patience = opening.unwrap_or_else(Patience::new);
         let entry = {
             let mut pool = self.pool.lock();
-            let limit = pool.entries.front().map(|entry| entry.work.busy_timeout());
+            let limit = pool.line.front().map(Work::busy_timeout);
             if error.is_busy() && limit.is_some_and(|limit| patience.since.elapsed() < limit) {
                 drop(pool);
                 let readers = Arc::clone(self);
@@ -82,7 +82,7 @@ impl Readers {
                 });
             }
             pool.waking = pool.waking.saturating_sub(1);
-            pool.entries.pop_front()
+            pool.line.pop()
         };
         if let Some(entry) = entry {
             entry.work.fail(error);
@@ -117,7 +117,7 @@ impl Readers {
         }
     }
 
-    fn run(self: &Arc<Self>, connection: Box<Connection>, entry: Entry, patience: Option<Patience>) -> Ran {
+    fn run(self: &Arc<Self>, connection: Box<Connection>, entry: Entry<Work>, patience: Option<Patience>) -> Ran {
         let Entry { seq, revocations, work } = entry;
         match work {
             Work::Begin { reply } => self.begin(connection, reply, (seq, revocations), patience),
@@ -295,7 +295,7 @@ impl Readers {
     fn wait(
         self: &Arc<Self>,
         connection: Box<Connection>,
-        entry: Entry,
+        entry: Entry<Work>,
         error: &Error,
         patience: Option<Patience>,
     ) -> Ran {
@@ -315,7 +315,7 @@ impl Readers {
         Ran::Away
     }
 
-    fn retry(self: &Arc<Self>, connection: Box<Connection>, entry: Entry, patience: Patience) {
+    fn retry(self: &Arc<Self>, connection: Box<Connection>, entry: Entry<Work>, patience: Patience) {
         let Some(_inside) = exit::enter() else {
             std::mem::forget((connection, entry));
             return;

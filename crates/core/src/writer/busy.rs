@@ -1,0 +1,88 @@
+//! Owns what the write queue does when it cannot go on: another process holds the lock, or its connection was lost.
+
+use super::{
+    Arc, AssertUnwindSafe, Backoff, Connection, Duration, Error, Instant, Lane, State, Waiting, Writer, catch_unwind,
+};
+use super::{engine_failed, exit, runtime};
+use crate::connection::Role;
+
+impl Waiting {
+    /// Whether it has waited for a foreign lock as long as its handle allows.
+    fn is_late(&self, busy_since: Instant, now: Instant) -> bool {
+        let limit = self.reply().and_then(|reply| reply.lease()).map(|lease| lease.handle().busy_timeout);
+        limit.is_some_and(|limit: Duration| now.duration_since(self.since.unwrap_or(busy_since)) >= limit)
+    }
+}
+
+impl Writer {
+    /// Another process holds the lock: the entries keep their places, a timer tries again, and whoever has waited for
+    /// `busyTimeoutMs` is told.
+    pub(super) fn wait(self: &Arc<Self>, connection: Box<Connection>, error: &Error) {
+        let (late, delay) = {
+            let mut queue = self.queue.lock();
+            let now = Instant::now();
+            let busy_since = *queue.busy_since.get_or_insert(now);
+            let late = queue.line.remove_if(|waiting| waiting.is_late(busy_since, now));
+            queue.connection = Some(connection);
+            if queue.line.is_empty() {
+                queue.state = State::Idle;
+                queue.busy_since = None;
+                queue.backoff = Backoff::new();
+                (late, None)
+            } else {
+                queue.state = State::Waiting;
+                (late, Some(queue.backoff.next()))
+            }
+        };
+        let message =
+            "another process holds the write lock of the file, and held it for all of busyTimeoutMs".to_owned();
+        let error = Error { message, ..error.clone() };
+        for entry in late {
+            entry.work.fail(&error);
+        }
+        if let Some(delay) = delay {
+            let writer = Arc::clone(self);
+            runtime::after(delay, move || writer.retry());
+        }
+    }
+
+    fn retry(self: &Arc<Self>) {
+        let mut queue = self.queue.lock();
+        if matches!(queue.state, State::Waiting) {
+            queue.state = State::Idle;
+            self.start(queue);
+        }
+    }
+
+    pub(super) fn no_longer_busy(&self) {
+        let mut queue = self.queue.lock();
+        if queue.busy_since.take().is_some() {
+            queue.backoff = Backoff::new();
+        }
+    }
+
+    /// Replaces a connection that did not come back clean. Busy: tried again by timer.
+    pub(super) fn reopen(self: &Arc<Self>) {
+        self.reopen_after(Backoff::new());
+    }
+
+    fn reopen_after(self: &Arc<Self>, mut backoff: Backoff) {
+        let writer = Arc::clone(self);
+        runtime::spawn(Lane::Open, move || {
+            let Some(_inside) = exit::enter() else { return };
+            let opened = catch_unwind(AssertUnwindSafe(|| {
+                let mut connection = Connection::open(&writer.path, Role::Writer)?;
+                connection.set_up(writer.synchronous, &writer.path)?;
+                Ok(connection)
+            }));
+            match opened {
+                Ok(Ok(connection)) => writer.drain(Box::new(connection), None),
+                Ok(Err(error)) if Error::is_busy(&error) => {
+                    runtime::after(backoff.next(), move || writer.reopen_after(backoff));
+                }
+                Ok(Err(error)) => writer.fail_all(&error),
+                Err(_) => writer.fail_all(&engine_failed()),
+            }
+        });
+    }
+}

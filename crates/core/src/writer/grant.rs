@@ -1,0 +1,84 @@
+//! Owns who holds the writer: the grant of an interactive transaction, its return, and what happens to one that lies.
+
+use super::{Arc, Connection, Duration, Entry, Publish, Reply, State, Transaction, Waiting, Work, Writer, runtime};
+
+/// An environment that has not taken a grant for this long loses it and stands aside.
+pub(crate) const ACCEPT_WITHIN: Duration = Duration::from_millis(50);
+/// How often a holder is looked at.
+pub(crate) const WATCH_EVERY: Duration = Duration::from_millis(25);
+
+impl Writer {
+    /// Hands the begun transaction to the environment that asked.
+    pub(super) fn grant(self: &Arc<Self>, connection: Box<Connection>, reply: Reply, seq: u64, revocations: u32) {
+        let writer = Arc::clone(self);
+        let release = Box::new(move |connection, publish| writer.released(connection, publish));
+        let mailbox = Arc::clone(reply.mailbox());
+        let transaction = Arc::new(Transaction::new(connection, reply, release));
+        let watch = {
+            let mut queue = self.queue.lock();
+            queue.state = State::Held { transaction: Arc::clone(&transaction), seq, revocations };
+            !std::mem::replace(&mut queue.watching, true)
+        };
+        mailbox.grant(transaction);
+        if watch {
+            self.watch();
+        }
+    }
+
+    /// A transaction is over and gives its connection back; none if it could not be brought to a clean state.
+    fn released(self: &Arc<Self>, connection: Option<Box<Connection>>, publish: Publish) {
+        self.queue.lock().state = State::Draining;
+        if let Some(connection) = connection {
+            self.drain(connection, Some(publish));
+        } else {
+            publish();
+            self.reopen();
+        }
+    }
+
+    fn watch(self: &Arc<Self>) {
+        let writer = Arc::clone(self);
+        runtime::after(WATCH_EVERY, move || writer.look());
+    }
+
+    /// Revokes a grant that lies too long, ends a transaction that is open too long.
+    fn look(self: &Arc<Self>) {
+        let (transaction, seq, revocations) = {
+            let mut queue = self.queue.lock();
+            let State::Held { transaction, seq, revocations } = &queue.state else {
+                queue.watching = false;
+                return;
+            };
+            (Arc::clone(transaction), *seq, *revocations)
+        };
+        if transaction.unaccepted_for().is_some_and(|lies| lies >= patience(revocations)) {
+            self.revoke(&transaction, seq, revocations);
+        } else {
+            transaction.expire_if_late();
+        }
+        self.watch();
+    }
+
+    /// Takes a grant back; its environment's entries stand aside, in order, until it calls in.
+    fn revoke(self: &Arc<Self>, transaction: &Arc<Transaction>, seq: u64, revocations: u32) {
+        transaction.revoke(|reply| {
+            let mailbox = Arc::clone(reply.mailbox());
+            let work = Waiting::new(Work::Begin { reply });
+            self.queue.lock().line.stand_aside(Entry { seq, revocations: revocations + 1, work });
+            let writer = Arc::clone(self);
+            let env = mailbox.env;
+            mailbox.stand_aside(Box::new(move || writer.readmit(env)));
+        });
+    }
+
+    fn readmit(self: &Arc<Self>, env: u64) {
+        let mut queue = self.queue.lock();
+        queue.line.readmit(env);
+        self.start(queue);
+    }
+}
+
+/// How long a grant may lie that was revoked so many times: a slow loop gets its turn.
+pub(crate) fn patience(revocations: u32) -> Duration {
+    ACCEPT_WITHIN.saturating_mul(1 << revocations.min(16))
+}
