@@ -104,7 +104,11 @@ export declare class WriteStatement<R> extends Statement<R> {
   /** Runs the statement for what it changes; rows it gives are dropped. */
   run(...values: StatementValues): Promise<RunResult>;
 }
-/** Statements of a transaction, run on this thread while it waits. It never waits for a lock or for another thread. */
+/**
+ * Statements of a transaction, run on this thread while it waits. They never wait for a lock or for another thread.
+ *
+ * They throw what the asynchronous ones reject with, and `StatementInFlightError` while one of those is running.
+ */
 export declare class SyncRead {
   /** The first row, or `undefined` when there is none. */
   get<R = Row>(sql: string | Sql, parameters?: SqlParameters, options?: ObjectRowOptions): R | undefined;
@@ -137,7 +141,12 @@ export declare class SyncWrite extends SyncRead {
 /**
  * A transaction that reads: one snapshot, from before the closure starts until it settles.
  *
- * Statements run in call order. After the closure has settled, everything here throws `TransactionClosedError`.
+ * Statements run in call order. After the closure has settled, everything here fails with `TransactionClosedError`.
+ *
+ * A statement rejects with `SqlError` or `ConstraintError` for what SQLite says about it, `StatementError` when it is
+ * empty or two, `StatementNotAllowedError` when it is none for user SQL (BEGIN, ATTACH, ...), `ParameterError` for its
+ * values, `ReadOnlyTransactionError` when it writes in `read`, `IntegerOutOfRangeError` for a result that needs
+ * `bigint: true`, `TransactionAbortedError` and `TransactionTimeoutError` when the transaction is already rolled back.
  */
 export declare class ReadTransaction {
   #private;
@@ -218,7 +227,7 @@ export interface OpenOptions {
   readers?: number | undefined;
   /** How long to wait while another process holds the file, in milliseconds. Default 5000; 0: not at all. */
   busyTimeoutMs?: number | undefined;
-  /** How long a `write` may stay open, in milliseconds, from 1. Default 30000; then it is rolled back. */
+  /** How long a `write` may stay open, in milliseconds. Default 30000, then it is rolled back; 0: for ever. */
   transactionTimeoutMs?: number | undefined;
   /** Most operations that may wait, from 1. Default 10000; beyond it `QueueFullError`. Must agree with other opens. */
   maxQueued?: number | undefined;
@@ -249,7 +258,7 @@ export interface ArrayRowOptions extends QueryOptions {
 }
 /** Options of a statement whose rows are taken batch by batch. */
 export interface BatchOptions {
-  /** Rows fetched at a time, 1 to 100000. Default 1000. */
+  /** Rows fetched at a time, 1 to 10000. Default 1000. */
   batchRows?: number | undefined;
 }
 /**
@@ -257,6 +266,12 @@ export interface BatchOptions {
  *
  * There is one writer per file, served first come, first served; readers run beside it, each on a snapshot. Every
  * statement runs in a managed transaction: that of `read` or `write`, or one of its own for `get`, `run` and the others.
+ *
+ * A statement rejects with `SqlError` or `ConstraintError` for what SQLite says about it, `StatementError` when it is
+ * empty or two, `StatementNotAllowedError` when it is none for user SQL (BEGIN, ATTACH, ...), `ParameterError` for its
+ * values, `IntegerOutOfRangeError` for a result that needs `bigint: true`, `BusyError` when another process held the
+ * file for `busyTimeoutMs`, `QueueFullError` when more than `maxQueued` wait, `CorruptDatabaseError`, `IoError`, and
+ * `DatabaseClosedError` after `close`.
  *
  * `R` and `W` are what closures of `read` and `write` get: the transaction, or what the `querier` option makes of it.
  */

@@ -53,5 +53,5 @@ function short(value) {
 }
 
 function times(factor) {
-  return `${factor >= 10 ? factor.toFixed(0) : factor.toFixed(2)}x`;
+  return `${factor.toFixed(factor >= 10 ? 1 : 2)}x`;
 }

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { check } from './demo/check.mjs';
 import { readCities, sample } from './demo/cities.mjs';
+import { collect } from './demo/collect.mjs';
 import { load } from './demo/load.mjs';
 import { Progress } from './demo/progress.mjs';
 import { report } from './demo/report.mjs';
@@ -41,15 +42,17 @@ try {
   await rm(folder, { recursive: true, force: true });
 }
 
-/** Both halves and the check on one store; the cities are let go of before serving, so that the collector has no part in it. */
+/** Both halves and the check on one store; the cities are let go of before serving. */
 async function contend(title, store) {
   try {
     let cities = readCities();
     const total = cities.length;
     const places = sample(cities, PLACES);
     progress.step(`${title}: loading ${total.toLocaleString('en')} cities`);
+    collect();
     const loaded = await load(store, cities, (done) => progress.bar(`${title}: loading`, done, total));
     cities = undefined;
+    collect();
     progress.step(`${title}: serving for ${seconds} s`);
     const served = await serve(store, places, seconds);
     progress.step(`${title}: checking`);

@@ -2,6 +2,7 @@
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { Failed, main, ROOT, runPackage } from './step.mjs';
 
 const HEAD = `/// <reference lib="esnext.disposable" />
@@ -9,7 +10,8 @@ const HEAD = `/// <reference lib="esnext.disposable" />
 
 `;
 
-main(() => {
+/** Writes index.d.ts; with `check` compares it instead. */
+export function rollUp({ check = false } = {}) {
   const raw = join(ROOT, '.build', 'index.raw.d.ts');
   const file = join(ROOT, 'index.d.ts');
   mkdirSync(join(ROOT, '.build'), { recursive: true });
@@ -22,11 +24,10 @@ main(() => {
     'src/index.ts',
   ]);
   const text = HEAD + readFileSync(raw, 'utf8').replaceAll('\r\n', '\n').replaceAll('\t', '  ');
-  if (!process.argv.includes('--check')) {
-    writeFileSync(file, text);
-    return;
+  if (!check) writeFileSync(file, text);
+  else if (readFileSync(file, 'utf8').replaceAll('\r\n', '\n') !== text) {
+    throw new Failed('index.d.ts is not what src says: run npm run api, review the difference and commit it');
   }
-  if (readFileSync(file, 'utf8').replaceAll('\r\n', '\n') !== text) {
-    throw new Failed('index.d.ts is not what src says; run npm run api, review the difference and commit it');
-  }
-});
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) main(() => rollUp({ check: process.argv.includes('--check') }));

@@ -40,10 +40,8 @@ export function runPackage(script, args) {
 
 /** The body of a script: tells a failure in one line and sets the exit code. */
 export function main(body) {
-  const start = performance.now();
   try {
     body();
-    process.stdout.write(`\n${bold('done')} in ${seconds(start)}\n`);
   } catch (error) {
     process.exitCode = 1;
     if (!(error instanceof Failed)) throw error;

@@ -9,7 +9,7 @@ import { Failed, ROOT } from './step.mjs';
 const RUST = 'Rust stable: https://rustup.rs (curl --proto =https --tlsv1.2 -sSf https://sh.rustup.rs | sh)';
 const SYSTEM = {
   linux:
-    'Debian, Ubuntu: apt-get install build-essential perl; Fedora: dnf install gcc make perl; Alpine: apk add build-base perl linux-headers',
+    'Debian, Ubuntu: apt-get install build-essential perl; Fedora: dnf install gcc make perl-core; Alpine: apk add build-base perl linux-headers',
   darwin: 'Xcode command line tools: xcode-select --install',
   win32:
     'Visual Studio Build Tools (C++) and Strawberry Perl: winget install Microsoft.VisualStudio.2022.BuildTools StrawberryPerl.StrawberryPerl',

@@ -36,6 +36,12 @@ interface Queriers {
  * There is one writer per file, served first come, first served; readers run beside it, each on a snapshot. Every
  * statement runs in a managed transaction: that of `read` or `write`, or one of its own for `get`, `run` and the others.
  *
+ * A statement rejects with `SqlError` or `ConstraintError` for what SQLite says about it, `StatementError` when it is
+ * empty or two, `StatementNotAllowedError` when it is none for user SQL (BEGIN, ATTACH, ...), `ParameterError` for its
+ * values, `IntegerOutOfRangeError` for a result that needs `bigint: true`, `BusyError` when another process held the
+ * file for `busyTimeoutMs`, `QueueFullError` when more than `maxQueued` wait, `CorruptDatabaseError`, `IoError`, and
+ * `DatabaseClosedError` after `close`.
+ *
  * `R` and `W` are what closures of `read` and `write` get: the transaction, or what the `querier` option makes of it.
  */
 export class Database<R = ReadTransaction, W = ReadTransaction extends R ? WriteTransaction : R>

@@ -43,11 +43,12 @@ export class SqlflowError extends Error {
 
   /** @internal */
   static override [Symbol.hasInstance](this: { prototype: unknown }, value: unknown): boolean {
-    const brand = ownBrand(this.prototype);
-    if (brand === undefined) return Function.prototype[Symbol.hasInstance].call(this, value);
     if (typeof value !== 'object' || value === null) return false;
+    // biome-ignore lint/complexity/noThisInStatic: subclasses inherit this, and are asked for themselves
+    const { prototype } = this;
+    const brand = ownBrand(prototype);
     for (let link: unknown = Object.getPrototypeOf(value); link !== null; link = Object.getPrototypeOf(link)) {
-      if (ownBrand(link) === brand) return true;
+      if (link === prototype || (brand !== undefined && ownBrand(link) === brand)) return true;
     }
     return false;
   }

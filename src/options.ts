@@ -21,7 +21,7 @@ export interface OpenOptions {
   readers?: number | undefined;
   /** How long to wait while another process holds the file, in milliseconds. Default 5000; 0: not at all. */
   busyTimeoutMs?: number | undefined;
-  /** How long a `write` may stay open, in milliseconds, from 1. Default 30000; then it is rolled back. */
+  /** How long a `write` may stay open, in milliseconds. Default 30000, then it is rolled back; 0: for ever. */
   transactionTimeoutMs?: number | undefined;
   /** Most operations that may wait, from 1. Default 10000; beyond it `QueueFullError`. Must agree with other opens. */
   maxQueued?: number | undefined;
@@ -60,7 +60,7 @@ export interface ArrayRowOptions extends QueryOptions {
 
 /** Options of a statement whose rows are taken batch by batch. */
 export interface BatchOptions {
-  /** Rows fetched at a time, 1 to 100000. Default 1000. */
+  /** Rows fetched at a time, 1 to 10000. Default 1000. */
   batchRows?: number | undefined;
 }
 
@@ -107,7 +107,7 @@ export function checkOpenOptions(options: unknown, memory: boolean): CheckedOpen
       synchronous: oneOf(given, 'synchronous', ['full', 'normal'], 'full'),
       readers: integer(given, 'readers', 1, 256, 4),
       busyTimeoutMs: integer(given, 'busyTimeoutMs', 0, MAX_MS, 5_000),
-      transactionTimeoutMs: integer(given, 'transactionTimeoutMs', 1, MAX_MS, 30_000),
+      transactionTimeoutMs: integer(given, 'transactionTimeoutMs', 0, MAX_MS, 30_000),
       maxQueued: integer(given, 'maxQueued', 1, 10_000_000, 10_000),
     },
     bigint: boolean(given, 'bigint', false),
@@ -130,7 +130,7 @@ export function batchMode(options: (QueryOptions & BatchOptions) | undefined, mo
 /** Rows per batch as asked for; 0 leaves it to the engine. */
 export function batchRows(options: BatchOptions | undefined): number {
   if (options?.batchRows === undefined) return 0;
-  return integer(record(options, 'options'), 'batchRows', 1, 100_000, 0);
+  return integer(record(options, 'options'), 'batchRows', 1, 10_000, 0);
 }
 
 function checkedMode(options: unknown, mode: number, names: readonly string[]): number {

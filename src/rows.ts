@@ -53,25 +53,21 @@ export class RowIterator<R> implements AsyncRows<R> {
     return this;
   }
 
+  /** The next row, after a fetch if need be. */
   async #advance(): Promise<IteratorResult<R, undefined>> {
-    while (this.#at >= this.#rows.length) {
-      if (!this.#open) return { done: true, value: undefined };
-      await this.#fetch();
-    }
-    return { done: false, value: this.#take() };
-  }
-
-  async #fetch(): Promise<void> {
-    let batch: Batch;
     try {
-      batch = await this.#source.next();
+      while (this.#at >= this.#rows.length) {
+        if (!this.#open) return { done: true, value: undefined };
+        const batch = await this.#source.next();
+        this.#rows = batch.rows;
+        this.#at = 0;
+        if (!batch.open) await this.#end();
+      }
     } catch (error) {
       await this.#end();
       throw error;
     }
-    this.#rows = batch.rows;
-    this.#at = 0;
-    if (!batch.open) await this.#end();
+    return { done: false, value: this.#take() };
   }
 
   async #end(): Promise<void> {

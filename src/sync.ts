@@ -7,7 +7,11 @@ import { rowsSync } from './rows.js';
 import type { Sql } from './sql.js';
 import type { ArrayRow, QueryResult, Row, RunResult, SqlParameters } from './values.js';
 
-/** Statements of a transaction, run on this thread while it waits. It never waits for a lock or for another thread. */
+/**
+ * Statements of a transaction, run on this thread while it waits. They never wait for a lock or for another thread.
+ *
+ * They throw what the asynchronous ones reject with, and `StatementInFlightError` while one of those is running.
+ */
 export class SyncRead {
   /** @internal */
   protected readonly engine: Engine;

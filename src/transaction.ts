@@ -12,7 +12,12 @@ import type { ArrayRow, QueryResult, Row, RunResult, SqlParameters } from './val
 /**
  * A transaction that reads: one snapshot, from before the closure starts until it settles.
  *
- * Statements run in call order. After the closure has settled, everything here throws `TransactionClosedError`.
+ * Statements run in call order. After the closure has settled, everything here fails with `TransactionClosedError`.
+ *
+ * A statement rejects with `SqlError` or `ConstraintError` for what SQLite says about it, `StatementError` when it is
+ * empty or two, `StatementNotAllowedError` when it is none for user SQL (BEGIN, ATTACH, ...), `ParameterError` for its
+ * values, `ReadOnlyTransactionError` when it writes in `read`, `IntegerOutOfRangeError` for a result that needs
+ * `bigint: true`, `TransactionAbortedError` and `TransactionTimeoutError` when the transaction is already rolled back.
  */
 export class ReadTransaction {
   /** @internal */

@@ -18,14 +18,18 @@ export const PEERS = {
   'node:sqlite': new URL('./node-sqlite.mjs', import.meta.url),
 };
 
-/** What every driver is told, so that the file is used alike; `fullfsync` matters on macOS only. */
+/** What sqlflow tells its connections, told to every other driver too; the two about `fullfsync` matter on macOS only. */
 export function pragmas(synchronous) {
+  const full = synchronous === 'full' ? 'ON' : 'OFF';
   return [
     'journal_mode = WAL',
     `synchronous = ${synchronous}`,
-    `fullfsync = ${synchronous === 'full' ? 'ON' : 'OFF'}`,
+    `fullfsync = ${full}`,
+    `checkpoint_fullfsync = ${full}`,
     'foreign_keys = ON',
+    'cache_size = -8192',
+    'temp_store = MEMORY',
     'trusted_schema = OFF',
-    'cache_size = -16000',
+    `journal_size_limit = ${64 * 1024 * 1024}`,
   ];
 }

@@ -7,6 +7,17 @@ import * as queries from './queries.mjs';
 
 const SLICE = 500;
 
+/** What sqlflow tells its own connections; `fullfsync` matters on macOS only. */
+const PRAGMAS = [
+  'journal_mode = WAL',
+  'synchronous = FULL',
+  'fullfsync = ON',
+  'foreign_keys = ON',
+  'cache_size = -8192',
+  'temp_store = MEMORY',
+  'trusted_schema = OFF',
+];
+
 /** better-sqlite3 13 ends the process on older versions of Node. */
 const BETTER_SQLITE3_NEEDS_NODE = 22;
 
@@ -43,11 +54,7 @@ function betterSqlite3() {
 
 export function openSynchronous({ connect }, path) {
   const db = connect(path);
-  for (const pragma of ['journal_mode = WAL', 'synchronous = FULL', 'foreign_keys = ON', 'trusted_schema = OFF']) {
-    db.exec(`PRAGMA ${pragma}`);
-  }
-  // macOS: what sqlflow does for a durable commit there.
-  db.exec('PRAGMA fullfsync = ON');
+  for (const pragma of PRAGMAS) db.exec(`PRAGMA ${pragma}`);
   db.exec(queries.SCHEMA);
   const [begin, commit, insert, byPrefix, nearest, visitsOf, setVisits, counts, find] = [
     'BEGIN IMMEDIATE',

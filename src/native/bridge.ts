@@ -9,7 +9,7 @@ import { BridgeCursor } from './cursor.js';
 import { type Batch, Decoder } from './decode.js';
 import { Encoder, NO_REPLY } from './encode.js';
 import type { Cursor, CursorRequest, Ending, Engine, Form, Opened, Target } from './engine.js';
-import { Failure, FailureCode } from './failure.js';
+import { errorOf, Failure, FailureCode } from './failure.js';
 import { Operation, Operations, Outcome } from './operations.js';
 import { Parameters } from './parameters.js';
 import { Reader } from './reader.js';
@@ -151,7 +151,7 @@ export class Bridge implements Engine {
   pull(cursor: BridgeCursor): Promise<Batch> {
     const text = textOf(cursor.sql);
     const { target, id, mode, limit } = cursor;
-    if (target.ended) return Promise.reject(closed().toError(text));
+    if (target.ended) return Promise.reject(errorOf(closed(), text));
     return this.#submit(target, Kind.pull, Outcome.batch, mode, text, 0, id, limit, undefined) as Promise<Batch>;
   }
 
@@ -194,7 +194,7 @@ export class Bridge implements Engine {
       if (parameters !== undefined) {
         throw new Failure(
           FailureCode.parameter,
-          'an sql`...` statement brings its own values; leave the parameters out',
+          'an sql`...` statement brings its own values: leave the parameters out (options are the third argument)',
         );
       }
       if (sql.values.length === 0) return undefined;
@@ -315,9 +315,4 @@ function closed(): Failure {
     FailureCode.transactionClosed,
     'the transaction has ended: await every statement inside the closure of read or write, and do not keep tx beyond it',
   );
-}
-
-/** What was thrown on this side, as an error of the statement `sql`. */
-function errorOf(error: unknown, sql: string): unknown {
-  return error instanceof Failure ? error.toError(sql) : error;
 }

@@ -4,7 +4,7 @@ import type { Decoder } from './decode.js';
 import { rejection } from './failure.js';
 import type { Operation, Operations } from './operations.js';
 import { Reader } from './reader.js';
-import { ReplyFlag } from './wire.js';
+import { HEADER_BYTES, ReplyFlag } from './wire.js';
 
 // Captured at load: tests replace them with fakes.
 const { setImmediate } = globalThis;
@@ -57,7 +57,8 @@ export class Completions {
     let looked = this.#position;
     while (this.#position < this.#end) {
       const base = this.#position;
-      this.#position += reader.field(base, 0);
+      const size = reader.field(base, 0);
+      this.#position = size < HEADER_BYTES ? this.#end : base + size;
       this.#settle(reader, base);
       if (this.#position - looked > CLOCK_BYTES) {
         if (now() > until) return;

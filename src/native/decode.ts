@@ -87,7 +87,8 @@ export class Decoder {
       return undefined;
     }
     reader.enter(base, (operation.mode & Flag.bigint) !== 0);
-    if ((operation.mode & Flag.arrays) === 0) return this.#shape(reader, base).row(reader);
+    const shape = this.#shape(reader, base);
+    if ((operation.mode & Flag.arrays) === 0) return shape.row(reader);
     const rows: unknown[] = [];
     arrayRows(reader, reader.columns, 1, rows);
     return rows[0];
@@ -102,13 +103,16 @@ export class Decoder {
     return operation.outcome === Outcome.query ? [...shape.names] : [];
   }
 
+  /** The columns of the record that was entered. */
   #shape(reader: Reader, base: number): Shape {
     const id = reader.field(base, 16);
-    if (id === 0) return new Shape(reader.inlineNames((this.#flags(reader, base) & ReplyFlag.changes) !== 0));
-    const known = this.#shapes[id];
-    if (known !== undefined) return known;
-    const shape = new Shape(this.#namesOf(id));
-    this.#shapes[id] = shape;
+    let shape = this.#shapes[id];
+    if (shape === undefined) {
+      const hasChanges = (this.#flags(reader, base) & ReplyFlag.changes) !== 0;
+      shape = new Shape(id === 0 ? reader.inlineNames(hasChanges) : this.#namesOf(id));
+      if (id !== 0) this.#shapes[id] = shape;
+    }
+    reader.names = shape.names;
     return shape;
   }
 

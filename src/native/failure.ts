@@ -87,6 +87,17 @@ function indexInText(sql: string, byteOffset: number): number {
 }
 
 /**
+ * What was thrown on this side, as an error of the statement `sql`. Its stack begins with the caller of `below`: a stack
+ * has few frames, and those of the caller are the ones that help.
+ */
+export function errorOf(thrown: unknown, sql: string, below: CallableFunction = errorOf): unknown {
+  if (!(thrown instanceof Failure)) return thrown;
+  const error = thrown.toError(sql);
+  Error.captureStackTrace(error, below);
+  return error;
+}
+
+/**
  * A promise to resolve a caller's promise with, so that it rejects with the error of `reason`, usually a `Failure`.
  *
  * V8 finds the caller's frames through the promise that waits for this one. That promise is attached in a microtask of
@@ -95,5 +106,5 @@ function indexInText(sql: string, byteOffset: number): number {
 export async function rejection(reason: unknown, sql: string): Promise<never> {
   await undefined;
   await undefined;
-  throw reason instanceof Failure ? reason.toError(sql) : reason;
+  throw errorOf(reason, sql, rejection);
 }

@@ -21,8 +21,9 @@ export class Reader {
   readonly #longs: BigInt64Array;
   readonly #texts: Buffer & TextReader;
 
-  /** Columns and rows of the rows record entered last. */
+  /** Columns and rows of the rows record entered last, and the names of its columns. */
   columns = 0;
+  names: readonly string[] = [];
   rows = 0;
   /** Index of the tag of the next row's first cell, in bytes. */
   tag = 0;
@@ -110,7 +111,7 @@ export class Reader {
     if (this.#bigint) return this.#longs[slot];
     throw new Failure(
       FailureCode.integerOutOfRange,
-      `column ${column + 1} holds an integer beyond Number.MAX_SAFE_INTEGER; ask for it with { bigint: true }`,
+      `column ${column + 1} (${this.names[column]}) holds an integer that a number cannot hold; ask with { bigint: true }`,
     );
   }
 

@@ -2,6 +2,7 @@
 //! is told. Used on that environment's thread only; the mailbox inside is what engine threads share.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::{Arc, Weak};
 
 use crate::config::OpenOptions;
@@ -17,6 +18,7 @@ use crate::registry;
 use crate::reply::Reply;
 use crate::slab::Slab;
 use crate::sql::{Route, Sql};
+use crate::statement_cache::KeyHasher;
 use crate::transaction::{Expiry, Request as Asked, SyncRequest, Transaction};
 use crate::wire::{self, ErrorRecord, Kind, NO_REPLY, Request, Requests, Shape};
 use crate::writer;
@@ -41,10 +43,13 @@ pub enum Drained {
     Oversized(Vec<u8>),
 }
 
+/// SQL texts by the numbers that JavaScript has given them.
+type Statements = HashMap<u32, Arc<Sql>, BuildHasherDefault<KeyHasher>>;
+
 /// One environment.
 pub struct Client {
     mailbox: Arc<Mailbox>,
-    statements: HashMap<u32, Arc<Sql>>,
+    statements: Statements,
     handles: Slab<Arc<Handle>>,
     transactions: Slab<Arc<Transaction>>,
     /// Every database this environment has opened, for its end.
@@ -59,7 +64,7 @@ impl Client {
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             mailbox: Arc::new(Mailbox::new(wake)),
-            statements: HashMap::new(),
+            statements: Statements::default(),
             handles: Slab::new(),
             transactions: Slab::new(),
             databases: Vec::new(),
@@ -140,23 +145,6 @@ impl Client {
         Reply::new(Arc::clone(&self.mailbox), op, lease)
     }
 
-    fn sql(&self, id: u32) -> Result<Arc<Sql>> {
-        self.statements
-            .get(&id)
-            .cloned()
-            .ok_or_else(|| Error::new(ErrorCode::Protocol, format!("statement {id} is not defined")))
-    }
-
-    fn call(&self, request: &Request<'_>, mode: Mode) -> Result<Call> {
-        Ok(Call {
-            op: request.op,
-            sql: self.sql(request.statement)?,
-            params: request.params.to_owned(),
-            mode,
-            bigint: request.flags.bigint(),
-        })
-    }
-
     fn dispatch(&mut self, request: &Request<'_>) {
         if request.flags.transaction() {
             self.dispatch_to_transaction(request);
@@ -178,7 +166,7 @@ impl Client {
             Kind::Query => Mode::Query,
             Kind::Run => Mode::Run,
             Kind::Exec => {
-                return match (self.sql(request.statement), database.writer()) {
+                return match (text(&self.statements, request.statement).cloned(), database.writer()) {
                     (Ok(sql), Some(writer)) => writer.submit(writer::Work::Script { reply, sql }),
                     (Ok(_), None) => reply.fail(&read_only()),
                     (Err(error), _) => reply.fail(&error),
@@ -195,7 +183,7 @@ impl Client {
                 return reply.fail(&Error::new(ErrorCode::Protocol, "the request is one for a transaction"));
             }
         };
-        let call = match self.call(request, mode) {
+        let call = match call(&self.statements, request, mode).map(|call| call.to_owned()) {
             Ok(call) => call,
             Err(error) => return reply.fail(&error),
         };
@@ -227,7 +215,7 @@ impl Client {
                 return reply.done();
             }
             Kind::Exec => {
-                return match self.sql(request.statement) {
+                return match text(&self.statements, request.statement).cloned() {
                     Ok(sql) => transaction.submit(Asked::Script { reply, sql }),
                     Err(error) => reply.fail(&error),
                 };
@@ -240,7 +228,7 @@ impl Client {
                 return reply.fail(&Error::new(ErrorCode::Protocol, "a transaction begins on a database"));
             }
         };
-        match self.call(request, mode) {
+        match call(&self.statements, request, mode).map(|call| call.to_owned()) {
             Ok(call) if request.kind == Kind::Cursor => {
                 transaction.submit(Asked::OpenCursor { reply, call, cursor, limit });
             }
@@ -270,14 +258,14 @@ impl Client {
         else {
             return Err(error::transaction_closed());
         };
-        let transaction = Arc::clone(transaction);
         let (op, cursor, limit) = (request.op, request.cursor, limit(request));
+        let statement = |mode| call(&self.statements, request, mode);
         let asked = match request.kind {
-            Kind::Get => SyncRequest::Short(self.call(request, Mode::Get)?),
-            Kind::Run => SyncRequest::Short(self.call(request, Mode::Run)?),
-            Kind::All | Kind::Cursor => SyncRequest::Open { call: self.call(request, Mode::All)?, cursor, limit },
-            Kind::Query => SyncRequest::Open { call: self.call(request, Mode::Query)?, cursor, limit },
-            Kind::Exec => SyncRequest::Script { op, sql: self.sql(request.statement)? },
+            Kind::Get => SyncRequest::Short(statement(Mode::Get)?),
+            Kind::Run => SyncRequest::Short(statement(Mode::Run)?),
+            Kind::All | Kind::Cursor => SyncRequest::Open { call: statement(Mode::All)?, cursor, limit },
+            Kind::Query => SyncRequest::Open { call: statement(Mode::Query)?, cursor, limit },
+            Kind::Exec => SyncRequest::Script { op, sql: text(&self.statements, request.statement)? },
             Kind::Pull => SyncRequest::Pull { op, cursor, limit },
             Kind::CloseCursor => {
                 transaction.close_cursor(cursor);
@@ -384,6 +372,15 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.shutdown();
     }
+}
+
+fn text(statements: &Statements, id: u32) -> Result<&Arc<Sql>> {
+    statements.get(&id).ok_or_else(|| Error::new(ErrorCode::Protocol, format!("statement {id} is not defined")))
+}
+
+fn call<'c>(statements: &'c Statements, request: &Request<'c>, mode: Mode) -> Result<Call<'c>> {
+    let sql = text(statements, request.statement)?;
+    Ok(Call { op: request.op, sql, params: request.params.clone(), mode, bigint: request.flags.bigint() })
 }
 
 fn limit(request: &Request<'_>) -> usize {

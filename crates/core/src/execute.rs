@@ -6,7 +6,7 @@ use crate::connection::{Connection, step_to_end};
 use crate::error::{Error, ErrorCode, Result};
 use crate::sql::Sql;
 use crate::statement::{Lifetime, Statement, Step};
-use crate::wire::{self, OwnedParams, RowsHead};
+use crate::wire::{self, OwnedParams, Params, RowsHead};
 
 /// What the caller wants of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +22,37 @@ pub(crate) enum Mode {
 }
 
 /// One statement to run.
-#[derive(Clone, Debug)]
-pub(crate) struct Call {
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) op: u32,
+    pub(crate) sql: &'a Arc<Sql>,
+    pub(crate) params: Params<'a>,
+    pub(crate) mode: Mode,
+    pub(crate) bigint: bool,
+}
+
+/// A [`Call`] that waits its turn.
+#[derive(Debug)]
+pub(crate) struct OwnedCall {
     pub(crate) op: u32,
     pub(crate) sql: Arc<Sql>,
     pub(crate) params: OwnedParams,
     pub(crate) mode: Mode,
     pub(crate) bigint: bool,
+}
+
+impl Call<'_> {
+    pub(crate) fn to_owned(&self) -> OwnedCall {
+        let Self { op, sql, ref params, mode, bigint } = *self;
+        OwnedCall { op, sql: Arc::clone(sql), params: params.to_owned(), mode, bigint }
+    }
+}
+
+impl OwnedCall {
+    pub(crate) fn borrow(&self) -> Call<'_> {
+        let Self { op, ref sql, ref params, mode, bigint } = *self;
+        Call { op, sql, params: params.borrow(), mode, bigint }
+    }
 }
 
 /// Where a statement runs, which decides what it may do.
@@ -70,9 +94,9 @@ fn read_only_transaction() -> Error {
 }
 
 /// Runs `call` to its end on a statement in the cache, and appends its one record to `out`. For [`Mode::Get`] and [`Mode::Run`].
-pub(crate) fn run_short(connection: &mut Connection, call: &Call, place: Place, out: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn run_short(connection: &mut Connection, call: &Call<'_>, place: Place, out: &mut Vec<u8>) -> Result<()> {
     let total_before = connection.total_changes();
-    let (statement, rows, encoding) = connection.statement_and_rows(&call.sql)?;
+    let (statement, rows, encoding) = connection.statement_and_rows(call.sql)?;
     check_place(statement, place)?;
     let temp = statement.traits.temp;
     let ran: Result<()> = (|| {
@@ -122,13 +146,13 @@ pub(crate) enum Filled {
 
 impl Cursor {
     /// Prepares and binds; steps nothing.
-    pub(crate) fn open(connection: &mut Connection, call: &Call, place: Place) -> Result<Self> {
-        let mut statement = connection.take_statement(&call.sql)?;
+    pub(crate) fn open(connection: &mut Connection, call: &Call<'_>, place: Place) -> Result<Self> {
+        let mut statement = connection.take_statement(call.sql)?;
         let ready = check_place(&statement, place).and_then(|()| statement.bind(&call.params, Lifetime::Copied));
         connection.temp_objects |= statement.traits.temp;
         match ready {
             Ok(()) => Ok(Self {
-                sql: Arc::clone(&call.sql),
+                sql: Arc::clone(call.sql),
                 statement,
                 mode: call.mode,
                 bigint: call.bigint,
@@ -136,7 +160,7 @@ impl Cursor {
                 total_before: connection.total_changes(),
             }),
             Err(error) => {
-                connection.give_back(&call.sql, statement);
+                connection.give_back(call.sql, statement);
                 Err(error)
             }
         }
@@ -195,7 +219,7 @@ pub(crate) struct Chunk {
 }
 
 /// Runs `call` to its end and gives all its records, for results that leave only after a COMMIT.
-pub(crate) fn run_whole(connection: &mut Connection, call: &Call, place: Place) -> Result<Vec<Vec<u8>>> {
+pub(crate) fn run_whole(connection: &mut Connection, call: &Call<'_>, place: Place) -> Result<Vec<Vec<u8>>> {
     if matches!(call.mode, Mode::Get | Mode::Run) {
         let mut out = Vec::new();
         run_short(connection, call, place, &mut out)?;
@@ -233,7 +257,7 @@ pub(crate) fn run_script(connection: &mut Connection, sql: &Sql, place: Place) -
         let Some((mut statement, tail)) = connection.prepare_next(rest).map_err(in_script)? else { return Ok(()) };
         check_place(&statement, place)?;
         connection.temp_objects |= statement.traits.temp;
-        statement.bind(&OwnedParams::empty(), Lifetime::Call)?;
+        statement.bind(&Params::default(), Lifetime::Call)?;
         step_to_end(&mut statement).map_err(in_script)?;
         rest = tail;
     }

@@ -12,7 +12,7 @@ use rusqlite::ffi;
 
 use crate::connection::Connection;
 use crate::error::{Error, ErrorCode, Result};
-use crate::execute::{Call, Mode, Place, run_whole, writes};
+use crate::execute::{Mode, OwnedCall, Place, run_whole, writes};
 use crate::exit;
 use crate::interrupt::SHARED;
 use crate::reply::Reply;
@@ -30,7 +30,7 @@ const CLOCK_EVERY: usize = 16;
 /// One statement that waits for the writer.
 pub(crate) struct Member {
     pub(crate) reply: Reply,
-    pub(crate) call: Call,
+    pub(crate) call: OwnedCall,
     pub(crate) queued: Queued,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Queued {
 }
 
 impl Member {
-    pub(crate) fn new(reply: Reply, call: Call) -> Self {
+    pub(crate) fn new(reply: Reply, call: OwnedCall) -> Self {
         Self { reply, call, queued: Queued::default() }
     }
 
@@ -129,7 +129,7 @@ fn run_members(connection: &mut Connection, members: Vec<Member>) -> Ran {
     Ran { answers, again, alone: false }
 }
 
-fn run_member(connection: &mut Connection, call: &Call, first: bool, shares: &mut bool) -> End {
+fn run_member(connection: &mut Connection, call: &OwnedCall, first: bool, shares: &mut bool) -> End {
     let total_before = connection.total_changes();
     match connection.statement(&call.sql) {
         Ok(statement) if !statement.traits.shareable() => {
@@ -143,7 +143,7 @@ fn run_member(connection: &mut Connection, call: &Call, first: bool, shares: &mu
         Err(error) => return End::Failed(error),
     }
     connection.clear_last_insert_rowid();
-    let ran = run_whole(connection, call, Place::Group);
+    let ran = run_whole(connection, &call.borrow(), Place::Group);
     if connection.is_autocommit() {
         return End::Culprit(ran.err().unwrap_or_else(lost));
     }

@@ -2,13 +2,13 @@
 //! never is.
 //!
 //! `sqlite3_interrupt` alone does neither: it is forgotten when it comes before the first step, and it hits whoever steps
-//! next when it comes late. So the connection says under a lock which token it is running, an interrupt is sent under the
-//! same lock and only to that token, and the sender repeats until the token has gone.
+//! next when it comes late. So the connection says which token it is running, an interrupt is sent only to that token
+//! and is waited for before the connection passes on, and the sender repeats until the token has gone.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rusqlite::InterruptHandle;
 
 use crate::runtime;
@@ -16,8 +16,10 @@ use crate::runtime;
 /// The interrupt side of one connection.
 pub(crate) struct Interrupt {
     handle: InterruptHandle,
-    /// The token of the work that is running; 0 when idle.
-    running: Mutex<u64>,
+    /// The token of the work that is running; 0 when idle. Written by the connection's owner only.
+    running: AtomicU64,
+    /// How many are between looking at `running` and having interrupted. `end` waits for them: they are a few instructions long.
+    interrupting: AtomicUsize,
 }
 
 /// The token of a shared transaction: only the process stop interrupts it.
@@ -32,42 +34,43 @@ const REPEAT: Duration = Duration::from_millis(2);
 
 impl Interrupt {
     pub(crate) fn new(handle: InterruptHandle) -> Self {
-        Self { handle, running: Mutex::new(0) }
+        Self { handle, running: AtomicU64::new(0), interrupting: AtomicUsize::new(0) }
     }
 
     /// The connection begins work that may be interrupted under `token` (not 0).
     pub(crate) fn begin(&self, token: u64) {
-        *self.running.lock() = token;
+        self.running.store(token, Ordering::SeqCst);
     }
 
     /// The work is over; no interrupt for it arrives from now on.
     pub(crate) fn end(&self) {
-        *self.running.lock() = 0;
+        // Sequentially consistent on both sides: either the interrupter sees the 0, or we see the interrupter.
+        self.running.store(0, Ordering::SeqCst);
+        while self.interrupting.load(Ordering::SeqCst) != 0 {
+            std::hint::spin_loop();
+        }
     }
 
-    /// Interrupts the work `token` if it is running. `false`: it is not, or no more.
-    fn interrupt(&self, token: u64) -> bool {
-        let running = self.running.lock();
-        if *running != token {
-            return false;
+    /// Interrupts what is running if `wanted`. `false`: it is not running, or no more.
+    fn interrupt_if(&self, wanted: impl FnOnce(u64) -> bool) -> bool {
+        self.interrupting.fetch_add(1, Ordering::SeqCst);
+        let hit = wanted(self.running.load(Ordering::SeqCst));
+        if hit {
+            self.handle.interrupt();
         }
-        self.handle.interrupt();
-        true
+        self.interrupting.fetch_sub(1, Ordering::SeqCst);
+        hit
     }
 
     /// Interrupts whatever is running: the process is ending.
     pub(crate) fn interrupt_any(&self) {
-        if let Some(running) = self.running.try_lock()
-            && *running != 0
-        {
-            self.handle.interrupt();
-        }
+        self.interrupt_if(|running| running != 0);
     }
 }
 
 /// Interrupts the work `token`, again and again until it has ended.
 pub(crate) fn interrupt_until_ended(interrupt: Arc<Interrupt>, token: u64) {
-    if interrupt.interrupt(token) {
+    if interrupt.interrupt_if(|running| running == token) {
         runtime::after(REPEAT, move || interrupt_until_ended(interrupt, token));
     }
 }

@@ -12,7 +12,7 @@ use crate::backoff::Backoff;
 use crate::config::Synchronous;
 use crate::connection::{Connection, Role};
 use crate::error::{Error, ErrorCode};
-use crate::execute::Call;
+use crate::execute::OwnedCall;
 use crate::exit;
 use crate::line::{Entry, Line, Waits};
 use crate::mailbox::Resume;
@@ -28,7 +28,7 @@ pub(crate) use run::to_writer;
 /// What waits for a reader.
 pub(crate) enum Work {
     /// One statement by itself: its own snapshot.
-    Run { reply: Reply, call: Call },
+    Run { reply: Reply, call: OwnedCall },
     /// A read transaction.
     Begin { reply: Reply },
 }

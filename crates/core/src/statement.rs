@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rusqlite::ffi;
 
 use crate::error::{Error, ErrorCode, Result};
-use crate::wire::{OwnedParams, Param, RowsWriter, Shape, Value};
+use crate::wire::{Param, Params, RowsWriter, Shape, Value};
 
 /// What the authorizer saw while a statement was prepared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -206,8 +206,7 @@ impl Statement {
     }
 
     /// Binds all parameters. With [`Lifetime::Call`] the caller must [`Statement::reset`] before `params` goes away.
-    pub(crate) fn bind(&mut self, params: &OwnedParams, lifetime: Lifetime) -> Result<()> {
-        let params = params.borrow();
+    pub(crate) fn bind(&mut self, params: &Params<'_>, lifetime: Lifetime) -> Result<()> {
         if params.named() {
             return self.bind_named(&params.iter().collect::<Vec<_>>(), lifetime);
         }
@@ -222,7 +221,7 @@ impl Statement {
             )));
         }
         let mut index = 0;
-        for Param { value, .. } in &params {
+        for Param { value, .. } in params {
             index += 1;
             self.bind_value(index, &value, lifetime)?;
         }

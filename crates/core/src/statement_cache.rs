@@ -8,8 +8,9 @@ use crate::statement::Statement;
 /// Statements of the user kept prepared per connection.
 const CACHED_STATEMENTS: usize = 128;
 
+/// Hashes consecutive numbers that nobody from outside chooses.
 #[derive(Default)]
-struct KeyHasher(u64);
+pub(crate) struct KeyHasher(u64);
 
 impl Hasher for KeyHasher {
     fn finish(&self) -> u64 {
@@ -19,6 +20,9 @@ impl Hasher for KeyHasher {
         for byte in bytes {
             self.write_u64(u64::from(*byte));
         }
+    }
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(u64::from(value));
     }
     fn write_u64(&mut self, value: u64) {
         // Keys are consecutive numbers; Fibonacci hashing spreads them over the table.

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use crate::connection::{Connection, Role};
 use crate::error::{self, Error, ErrorCode};
-use crate::execute::Call;
+use crate::execute::OwnedCall;
 use crate::handle::Lease;
 use crate::interrupt::{Interrupt, interrupt_until_ended};
 use crate::mailbox::Mailbox;
@@ -81,7 +81,7 @@ impl Expiry {
 pub(crate) enum Request {
     Statement {
         reply: Reply,
-        call: Call,
+        call: OwnedCall,
     },
     Script {
         reply: Reply,
@@ -89,7 +89,7 @@ pub(crate) enum Request {
     },
     OpenCursor {
         reply: Reply,
-        call: Call,
+        call: OwnedCall,
         cursor: u32,
         limit: usize,
     },

@@ -1,7 +1,7 @@
 //! Owns what one read connection does with the entries it takes: single statements, begun transactions, retries and pauses.
 
 use super::{
-    Arc, AssertUnwindSafe, Backoff, Call, Connection, Duration, Entry, Error, ErrorCode, Instant, Lane, Publish,
+    Arc, AssertUnwindSafe, Backoff, Connection, Duration, Entry, Error, ErrorCode, Instant, Lane, OwnedCall, Publish,
     Readers, Reply, Resume, Role, Transaction, Work, catch_unwind, exit, runtime,
 };
 use crate::execute::{CHUNK_ROWS, Chunk, Cursor, Filled, Mode, Place, run_short, writes};
@@ -156,7 +156,7 @@ impl Readers {
         self: &Arc<Self>,
         mut connection: Box<Connection>,
         reply: Reply,
-        call: Call,
+        call: OwnedCall,
         (seq, revocations): (u64, u32),
         patience: Option<Patience>,
     ) -> Ran {
@@ -177,7 +177,7 @@ impl Readers {
             Err(error) => return Ran::Free(connection, Box::new(move || reply.fail(&error))),
         }
         if matches!(call.mode, Mode::All | Mode::Query) {
-            return match Cursor::open(&mut connection, &call, Place::Read) {
+            return match Cursor::open(&mut connection, &call.borrow(), Place::Read) {
                 Ok(cursor) => match self.stream(Streaming { connection, cursor, reply, chunks: 0 }, Resume::Continue) {
                     Streamed::Ran(ran) => ran,
                     Streamed::Busy(Streaming { mut connection, cursor, reply, .. }, error) => {
@@ -195,7 +195,7 @@ impl Readers {
         }
         let mut record = Vec::new();
         connection.interrupt.begin(env_token(reply.env()));
-        let ran = run_short(&mut connection, &call, Place::Read, &mut record);
+        let ran = run_short(&mut connection, &call.borrow(), Place::Read, &mut record);
         connection.interrupt.end();
         match ran {
             Ok(()) => Ran::Free(connection, Box::new(move || reply.send(&record))),
@@ -348,7 +348,7 @@ impl Work {
 }
 
 /// A statement that turned out to write goes to the write queue by itself.
-pub(crate) fn to_writer(reply: Reply, call: Call) {
+pub(crate) fn to_writer(reply: Reply, call: OwnedCall) {
     let database = reply.lease().map(|lease| Arc::clone(&lease.handle().database));
     match database.as_ref().and_then(|database| database.writer()) {
         Some(writer) => writer.submit(writer::Work::Run(Member::new(reply, call))),

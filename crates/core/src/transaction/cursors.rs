@@ -25,7 +25,7 @@ impl Core {
 
     pub(super) fn open_cursor(
         &mut self,
-        call: &Call,
+        call: &Call<'_>,
         place: Place,
         id: u32,
         limit: usize,
@@ -44,7 +44,7 @@ impl Core {
 
     pub(super) fn open_sync(
         &mut self,
-        call: &Call,
+        call: &Call<'_>,
         place: Place,
         id: u32,
         limit: usize,

@@ -66,7 +66,7 @@ impl Transaction {
                     self.with_core(|core| core.close(cursor));
                     Outcome::Nothing
                 }
-                Request::Statement { reply, call } => self.statement(reply, &call),
+                Request::Statement { reply, call } => self.statement(reply, &call.borrow()),
                 Request::Script { reply, sql } => {
                     let ran = self.guarded_run(|core, place| run_script(&mut core.connection, &sql, place));
                     match ran {
@@ -80,8 +80,8 @@ impl Transaction {
                 }
                 Request::OpenCursor { reply, call, cursor, limit } => {
                     let mut record = Vec::new();
-                    let ran =
-                        self.guarded_run(|core, place| core.open_cursor(&call, place, cursor, limit, &mut record));
+                    let ran = self
+                        .guarded_run(|core, place| core.open_cursor(&call.borrow(), place, cursor, limit, &mut record));
                     Outcome::of(reply, record, ran)
                 }
                 Request::Pull { reply, cursor, limit } => {
@@ -97,7 +97,7 @@ impl Transaction {
         }
     }
 
-    fn statement(self: &Arc<Self>, reply: Reply, call: &Call) -> Outcome {
+    fn statement(self: &Arc<Self>, reply: Reply, call: &Call<'_>) -> Outcome {
         match call.mode {
             Mode::Get | Mode::Run => {
                 let mut record = Vec::new();

@@ -11,29 +11,20 @@ use crate::sql::Sql;
 use crate::{exit, wire};
 
 /// A request of `tx.sync`.
-pub(crate) enum SyncRequest {
-    /// One record: [`Mode::Get`] or [`Mode::Run`].
-    Short(Call),
-    Script {
-        op: u32,
-        sql: Arc<Sql>,
-    },
+pub(crate) enum SyncRequest<'a> {
+    /// One record: [`Mode::Get`](crate::execute::Mode::Get) or [`Mode::Run`](crate::execute::Mode::Run).
+    Short(Call<'a>),
+    /// A script.
+    Script { op: u32, sql: &'a Sql },
     /// The first chunk; the cursor stays open under `cursor` while there is more.
-    Open {
-        call: Call,
-        cursor: u32,
-        limit: usize,
-    },
-    Pull {
-        op: u32,
-        cursor: u32,
-        limit: usize,
-    },
+    Open { call: Call<'a>, cursor: u32, limit: usize },
+    /// The next chunk.
+    Pull { op: u32, cursor: u32, limit: usize },
 }
 
 impl Transaction {
     /// Runs a request of `tx.sync` on this thread and appends its one record to `out`.
-    pub(crate) fn sync(self: &Arc<Self>, request: &SyncRequest, out: &mut Vec<u8>) -> Result<()> {
+    pub(crate) fn sync(self: &Arc<Self>, request: &SyncRequest<'_>, out: &mut Vec<u8>) -> Result<()> {
         if self.state() != State::Open {
             return Err(self.closed_error());
         }
@@ -43,7 +34,7 @@ impl Transaction {
             (true, Some(mut core)) => match core.as_mut() {
                 Some(core) => self.run_in(core, |core, place| match *request {
                     SyncRequest::Short(ref call) => run_short(&mut core.connection, call, place, out),
-                    SyncRequest::Script { op, ref sql } => {
+                    SyncRequest::Script { op, sql } => {
                         run_script(&mut core.connection, sql, place)?;
                         wire::done(out, op);
                         Ok(())

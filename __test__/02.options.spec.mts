@@ -1,0 +1,160 @@
+// Options: defaults, what is accepted, and what the messages say.
+
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { batchMode, batchRows, checkOpenOptions, checkPath, queryMode } from '../dist/options.js';
+
+/** The message of the `OptionError` that `work` throws. */
+function message(work: () => unknown): string {
+  try {
+    work();
+  } catch (error) {
+    assert.ok(error instanceof Error);
+    assert.equal(error.name, 'OptionError');
+    assert.equal(Reflect.get(error, 'code'), 'INVALID_OPTION');
+    return error.message;
+  }
+  return assert.fail('nothing was thrown');
+}
+
+const open = (options: unknown) => message(() => checkOpenOptions(options, false));
+
+describe('options of open', () => {
+  it('have defaults', () => {
+    assert.deepEqual(checkOpenOptions(undefined, false), {
+      native: {
+        create: true,
+        readOnly: false,
+        memory: false,
+        synchronous: 'full',
+        readers: 4,
+        busyTimeoutMs: 5_000,
+        transactionTimeoutMs: 30_000,
+        maxQueued: 10_000,
+      },
+      bigint: false,
+      querier: undefined,
+    });
+  });
+
+  it('take undefined for the default', () => {
+    assert.deepEqual(checkOpenOptions({ readers: undefined, bigint: undefined }, false), checkOpenOptions({}, false));
+  });
+
+  it('must be an object', () => {
+    assert.equal(open(null), 'options must be an object, got null');
+    assert.equal(open([]), 'options must be an object, got an array');
+    assert.equal(open('x'), 'options must be an object, got a string');
+  });
+
+  it('answer a misspelling with the likely name', () => {
+    assert.equal(open({ busyTimeout: 1 }), 'unknown option "busyTimeout", did you mean "busyTimeoutMs"?');
+    assert.equal(open({ readonly: true }), 'unknown option "readonly", did you mean "readOnly"?');
+    assert.equal(open({ syncronous: 'full' }), 'unknown option "syncronous", did you mean "synchronous"?');
+    assert.equal(open({ bigInt: true }), 'unknown option "bigInt", did you mean "bigint"?');
+  });
+
+  it('answer an unknown name with all names', () => {
+    assert.match(open({ foo: 1 }), /^unknown option "foo"; known are create, readOnly, synchronous, /);
+    assert.match(open({ toString: 1 }), /^unknown option "toString"; known are /);
+  });
+
+  it('name the option, the value and what is accepted', () => {
+    assert.equal(open({ create: 1 }), 'create must be true or false, got 1');
+    assert.equal(open({ synchronous: 'off' }), "synchronous must be 'full' or 'normal', got \"off\"");
+    assert.equal(open({ readers: 0 }), 'readers must be an integer from 1 to 256, got 0');
+    assert.equal(open({ readers: 1.5 }), 'readers must be an integer from 1 to 256, got 1.5');
+    assert.equal(open({ readers: '4' }), 'readers must be an integer from 1 to 256, got "4"');
+    assert.equal(open({ busyTimeoutMs: Number.NaN }), 'busyTimeoutMs must be an integer from 0 to 2147483647, got NaN');
+    assert.equal(open({ busyTimeoutMs: -1 }), 'busyTimeoutMs must be an integer from 0 to 2147483647, got -1');
+    assert.match(open({ maxQueued: null }), /^maxQueued must be an integer from 1 to \d+, got null$/);
+    assert.equal(open({ bigint: {} }), 'bigint must be true or false, got an object');
+  });
+
+  it('take a querier as one function or as two', () => {
+    const both = () => 1;
+    const pair = { read: () => 1, write: () => 2 };
+    assert.equal(checkOpenOptions({ querier: both }, false).querier, both);
+    assert.deepEqual(checkOpenOptions({ querier: pair }, false).querier, pair);
+    assert.equal(open({ querier: 1 }), 'querier must be a function or { read, write } of two functions, got a number');
+    assert.equal(
+      open({ querier: { read: both } }),
+      'querier must be a function or { read, write } of two functions, got an object',
+    );
+    assert.match(
+      open({ querier: { ...pair, wirte: both } }),
+      /unknown part of querier "wirte", did you mean "write"\?/,
+    );
+  });
+
+  it('refuse a temporary database that is never written', () => {
+    assert.match(
+      message(() => checkOpenOptions({ readOnly: true }, true)),
+      /^readOnly: true makes no sense/,
+    );
+  });
+});
+
+describe('the path', () => {
+  it('is non-empty text without NUL', () => {
+    assert.equal(checkPath('a b/ü.db'), 'a b/ü.db');
+    assert.equal(
+      message(() => checkPath(1)),
+      'path must be a string, got a number',
+    );
+    assert.equal(
+      message(() => checkPath(undefined)),
+      'path must be a string, got undefined',
+    );
+    assert.match(
+      message(() => checkPath('')),
+      /^path must not be empty; ':memory:'/,
+    );
+    assert.equal(
+      message(() => checkPath('a\0b')),
+      'path must not contain NUL, got "a\\u0000b"',
+    );
+    assert.match(
+      message(() => checkPath('\udc00')),
+      /lone surrogate/,
+    );
+  });
+});
+
+describe('options of a statement', () => {
+  it('start from those of the database', () => {
+    assert.equal(queryMode(undefined, 1), 1);
+    assert.equal(queryMode({}, 1), 1);
+    assert.equal(queryMode({ bigint: false }, 1), 0);
+    assert.equal(queryMode({ bigint: true }, 0), 1);
+    assert.equal(queryMode({ rowMode: 'array' }, 1), 257);
+    assert.equal(queryMode({ rowMode: 'object' }, 0), 0);
+  });
+
+  it('are checked', () => {
+    const wrong = { rowMode: 'map' } as object;
+    assert.equal(
+      message(() => queryMode(wrong, 0)),
+      "rowMode must be 'object' or 'array', got \"map\"",
+    );
+    const misspelled: object = { rowmode: 'array' };
+    assert.equal(
+      message(() => queryMode(misspelled, 0)),
+      'unknown option "rowmode", did you mean "rowMode"?',
+    );
+    assert.match(
+      message(() => queryMode({ batchRows: 5 } as object, 0)),
+      /^unknown option "batchRows"; known are bigint/,
+    );
+  });
+
+  it('may say how many rows a batch has', () => {
+    assert.equal(batchRows(undefined), 0);
+    assert.equal(batchRows({ batchRows: 10 }), 10);
+    assert.equal(batchMode({ batchRows: 10, bigint: true }, 0), 1);
+    assert.match(
+      message(() => batchRows({ batchRows: 0 })),
+      /^batchRows must be an integer from 1 to/,
+    );
+  });
+});

@@ -1,0 +1,157 @@
+// Completion records as the engine writes them, for specs of the decoding side.
+
+import { CellTag, HEADER_BYTES, Reply, ReplyFlag } from '../dist/native/wire.js';
+
+/** A cell of a row; `{ int64 }` is an integer that travels as 64 bits. */
+export type Cell = null | number | string | Uint8Array | { int64: bigint };
+
+export interface RowsRecord {
+  op?: number;
+  rows: readonly (readonly Cell[])[];
+  columns?: number;
+  /** 0: the names travel inline. */
+  shape?: number;
+  names?: readonly string[];
+  last?: boolean;
+  open?: boolean;
+  changes?: { changes: bigint; lastInsertRowid: bigint };
+}
+
+const TEXT = new TextEncoder();
+
+/** A record of rows. */
+export function rows(record: RowsRecord): Uint8Array {
+  const { shape = 0, names = [], last = true, open = false, changes } = record;
+  const columns = record.columns ?? record.rows[0]?.length ?? names.length;
+  const cells = record.rows.flat();
+  const texts = cells.filter((cell) => typeof cell === 'string').join('');
+  const ascii = /^[\0-\x7f]*$/.test(texts);
+  const text = TEXT.encode(texts);
+  const blobs = cells.filter((cell) => cell instanceof Uint8Array);
+  const blob = concatenated(blobs);
+  const inline = shape === 0 ? concatenated(names.map(nameBytes)) : new Uint8Array();
+
+  const tags = new Uint8Array(padded(cells.length));
+  const slots = new DataView(new ArrayBuffer(cells.length * 8));
+  for (const [index, cell] of cells.entries()) {
+    const at = index * 8;
+    if (cell === null) tags[index] = CellTag.null;
+    else if (typeof cell === 'number') {
+      tags[index] = CellTag.number;
+      slots.setFloat64(at, cell, true);
+    } else if (typeof cell === 'string') {
+      tags[index] = CellTag.text;
+      slots.setBigUint64(at, BigInt(cell.length), true);
+    } else if (cell instanceof Uint8Array) {
+      tags[index] = CellTag.blob;
+      slots.setBigUint64(at, BigInt(cell.length), true);
+    } else {
+      tags[index] = CellTag.int64;
+      slots.setBigInt64(at, cell.int64, true);
+    }
+  }
+  const flags =
+    (last ? ReplyFlag.last : 0) |
+    (ascii ? 0 : ReplyFlag.utf8) |
+    (changes === undefined ? 0 : ReplyFlag.changes) |
+    (open ? ReplyFlag.open : 0);
+  const trailer = changes === undefined ? new Uint8Array() : counts(changes);
+  const body = concatenated([
+    tags,
+    new Uint8Array(slots.buffer),
+    paddedBytes(text),
+    paddedBytes(blob),
+    trailer,
+    paddedBytes(inline),
+  ]);
+  return withHeader(Reply.rows, flags, body, {
+    op: record.op ?? 0,
+    half: columns,
+    words: [record.rows.length, shape, text.length, blob.length, inline.length],
+  });
+}
+
+/** A record of counts. */
+export function changes(result: { changes: bigint; lastInsertRowid: bigint }, op = 0): Uint8Array {
+  return withHeader(Reply.changes, ReplyFlag.last, counts(result), { op });
+}
+
+/** A record that says an operation is done. */
+export function done(op = 0): Uint8Array {
+  return withHeader(Reply.done, ReplyFlag.last, new Uint8Array(), { op });
+}
+
+/** A record of a granted transaction. */
+export function grant(index: number, generation: number, op = 0): Uint8Array {
+  return withHeader(Reply.grant, ReplyFlag.last, new Uint8Array(), { op, words: [index, generation] });
+}
+
+/** A record of an error. */
+export function error(code: number, message: string, sqliteCode = 0, offset = -1, op = 0): Uint8Array {
+  const bytes = TEXT.encode(message);
+  return withHeader(Reply.error, ReplyFlag.last, paddedBytes(bytes), {
+    op,
+    half: code,
+    words: [sqliteCode, offset, bytes.length],
+  });
+}
+
+/** A buffer with the records one after the other, as large as the caller wants it. */
+export function buffer(records: readonly Uint8Array[], byteLength?: number): ArrayBuffer {
+  const bytes = concatenated(records);
+  const result = new ArrayBuffer(byteLength ?? bytes.length);
+  new Uint8Array(result).set(bytes);
+  return result;
+}
+
+function withHeader(
+  kind: number,
+  flags: number,
+  body: Uint8Array,
+  head: { op: number; half?: number; words?: readonly number[] },
+): Uint8Array {
+  const view = new DataView(new ArrayBuffer(HEADER_BYTES + body.length));
+  view.setUint32(0, HEADER_BYTES + body.length, true);
+  view.setUint32(4, head.op, true);
+  view.setUint8(8, kind);
+  view.setUint8(9, flags);
+  view.setUint16(10, head.half ?? 0, true);
+  for (const [index, word] of (head.words ?? []).entries()) view.setInt32(12 + index * 4, word, true);
+  const bytes = new Uint8Array(view.buffer);
+  bytes.set(body, HEADER_BYTES);
+  return bytes;
+}
+
+function counts({ changes: changed, lastInsertRowid }: { changes: bigint; lastInsertRowid: bigint }): Uint8Array {
+  const view = new DataView(new ArrayBuffer(16));
+  view.setBigInt64(0, changed, true);
+  view.setBigInt64(8, lastInsertRowid, true);
+  return new Uint8Array(view.buffer);
+}
+
+function nameBytes(name: string): Uint8Array {
+  const bytes = TEXT.encode(name);
+  const view = new DataView(new ArrayBuffer(4));
+  view.setUint32(0, bytes.length, true);
+  return concatenated([new Uint8Array(view.buffer), bytes]);
+}
+
+function padded(length: number): number {
+  return Math.ceil(length / 8) * 8;
+}
+
+function paddedBytes(bytes: Uint8Array): Uint8Array {
+  const result = new Uint8Array(padded(bytes.length));
+  result.set(bytes);
+  return result;
+}
+
+function concatenated(parts: readonly Uint8Array[]): Uint8Array {
+  const result = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    result.set(part, at);
+    at += part.length;
+  }
+  return result;
+}
