@@ -17,7 +17,10 @@ import type { Told } from './fixtures/border/two-copies.mjs';
 const { Database } = imported;
 const require = createRequire(import.meta.url);
 
-test('import and require give the same classes', async () => {
+/** A test that waits for something that never comes fails alone. */
+const LIMIT = { timeout: 20_000 };
+
+test('import and require give the same classes', LIMIT, async () => {
   const required: typeof imported = require('sqlflow');
   const names = Object.keys(required).filter((name) => name !== '__esModule');
   assert.deepEqual(
@@ -32,14 +35,14 @@ test('import and require give the same classes', async () => {
   assert.deepEqual(await db.get(imported.sql`SELECT ${1} AS one`), { one: 1 });
 });
 
-test('import and require in one process give no warning', async () => {
+test('import and require in one process give no warning', LIMIT, async () => {
   const ending = await run('import-and-require', []);
   assertEndedWith(ending, 0);
   assert.equal(ending.stderr, '');
   assert.equal(ending.stdout, 'the same\n');
 });
 
-test('one addon loaded twice in a thread: completions of their own, one engine, no warning', async () => {
+test('one addon loaded twice in a thread: completions of their own, one engine, no warning', LIMIT, async () => {
   using folder = new Folder();
   const first = copyPackage(folder.file('first'), 'same file');
   const second = copyPackage(folder.file('second'), 'same file');
@@ -57,7 +60,7 @@ test('one addon loaded twice in a thread: completions of their own, one engine, 
   });
 });
 
-test('two addons in a thread: completions of their own, an engine each, and a warning', async () => {
+test('two addons in a thread: completions of their own, an engine each, and a warning', LIMIT, async () => {
   using folder = new Folder();
   const first = copyPackage(folder.file('first'), 'other file');
   const second = copyPackage(folder.file('second'), 'other file');
@@ -79,7 +82,7 @@ test('two addons in a thread: completions of their own, an engine each, and a wa
   for (const copy of [first, second]) assert.ok(warnings[0]?.message.includes(copy), warnings[0]?.message);
 });
 
-test('the addon is loaded only in workers that are terminated while their statements run', async () => {
+test('the addon is loaded only in workers that are terminated while their statements run', LIMIT, async () => {
   using folder = new Folder();
   const file = folder.file('terminated.db');
   const ending = await run('terminated-workers', [file, '25']);
@@ -93,7 +96,7 @@ test('the addon is loaded only in workers that are terminated while their statem
   assert.equal(halves, 0, 'half a transaction is there');
 });
 
-test('ten workers on one file share one engine, and every total is right', async () => {
+test('ten workers on one file share one engine, and every total is right', LIMIT, async () => {
   using folder = new Folder();
   await using db = await Database.open(folder.file('bank.db'), { readers: 3 });
   await db.exec(`
@@ -107,9 +110,9 @@ test('ten workers on one file share one engine, and every total is right', async
     Array.from({ length: 10 }, async (_, worker) => {
       const workerData: BankData = { path: db.path, worker, rounds };
       const thread = new Worker(new URL('./fixtures/border/bank-worker.mjs', import.meta.url), { workerData });
+      const exited = once(thread, 'exit');
       const [report]: BankReport[] = await once(thread, 'message');
-      const [code] = await once(thread, 'exit');
-      assert.equal(code, 0);
+      assert.deepEqual(await exited, [0]);
       return report;
     }),
   );

@@ -21,7 +21,7 @@ export interface Native {
   setup(request: ArrayBuffer, response: ArrayBuffer, sync: ArrayBuffer, wake: () => void): void;
   submit(byteLength: number): void;
   submitFrom(buffer: ArrayBuffer, byteLength: number): void;
-  drain(): number | ArrayBuffer;
+  drain(): number | ArrayBuffer | undefined;
   sync(byteLength: number): number | ArrayBuffer;
   syncFrom(buffer: ArrayBuffer, byteLength: number): number | ArrayBuffer;
   defineStatement(id: number, text: string): void;

@@ -17,7 +17,7 @@ const CLOCK_BYTES = 16 * 1024;
 
 /** The part of the addon that completions come from. */
 export interface CompletionSource {
-  drain(): number | ArrayBuffer;
+  drain(): number | ArrayBuffer | undefined;
 }
 
 /** Takes completion records and settles the operations they belong to. */
@@ -33,6 +33,7 @@ export class Completions {
   #pending: Reader;
   #position = 0;
   #end = 0;
+  #again = false;
 
   /** `response` is the buffer that `source.drain` fills. */
   constructor(source: CompletionSource, response: ArrayBuffer, operations: Operations, decoder: Decoder) {
@@ -50,7 +51,10 @@ export class Completions {
    * engine does not signal again until a drain has found nothing.
    */
   #drain(): void {
-    if (this.#position === this.#end && !this.#take()) return;
+    if (this.#position === this.#end && !this.#take()) {
+      if (this.#again) setImmediate(this.wake);
+      return;
+    }
     setImmediate(this.wake);
     const reader = this.#pending;
     const until = now() + BUDGET_MS;
@@ -71,6 +75,11 @@ export class Completions {
   #take(): boolean {
     const drained = this.#source.drain();
     this.#position = 0;
+    this.#again = drained === undefined;
+    if (drained === undefined) {
+      this.#end = 0;
+      return false;
+    }
     if (typeof drained === 'number') {
       this.#pending = this.#responses;
       this.#end = drained;

@@ -283,6 +283,7 @@ impl Bridge {
                 scope.number(bytes)
             }
             Drained::Oversized(record) => scope.copied(&record),
+            Drained::Nothing => return Ok(None),
         }
         .map(Some)
     }

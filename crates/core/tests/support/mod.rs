@@ -270,6 +270,7 @@ impl Env {
                     self.take(&records);
                 }
                 Drained::Oversized(record) => self.take(&record),
+                Drained::Nothing => {}
             }
         }
     }

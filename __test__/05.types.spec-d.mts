@@ -1,0 +1,285 @@
+// The types of the public API: checked by compiling this file, never run.
+
+import {
+  type ArrayRow,
+  type AsyncRows,
+  Database,
+  NoRowsError,
+  type OpenOptions,
+  type QueryResult,
+  type ReadTransaction,
+  type Row,
+  type RunResult,
+  type Sql,
+  SqlError,
+  SqlflowError,
+  type SqlParameter,
+  type SqlParameters,
+  type SqlValue,
+  type Statement,
+  type SyncRead,
+  type SyncWrite,
+  sql,
+  type WriteStatement,
+  type WriteTransaction,
+} from 'sqlflow';
+
+/** `true` when the two types are the same one, not only assignable to each other. */
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+
+/** Compiles when `T` is the type of `value`. */
+declare function is<T>(): <const V>(value: V, ...same: Same<V, T> extends true ? [] : [never]) => void;
+
+interface City {
+  name: string;
+  population: number;
+}
+
+declare class Cities {
+  constructor(tx: WriteTransaction);
+  count(): Promise<number>;
+}
+declare class CityReader {
+  constructor(tx: ReadTransaction);
+  count(): Promise<number>;
+}
+declare class CityWriter extends CityReader {
+  constructor(tx: WriteTransaction);
+  add(name: string): Promise<void>;
+}
+
+export async function rowsOfADatabase(db: Database): Promise<void> {
+  is<Row | undefined>()(await db.get('SELECT 1'));
+  is<Row>()(await db.one('SELECT 1', [1]));
+  is<Row[]>()(await db.all('SELECT :a', { a: 1 }));
+  is<QueryResult<Row>>()(await db.query(sql`SELECT ${1}`));
+  is<AsyncRows<Row>>()(db.iterate('SELECT 1', undefined, { batchRows: 10, bigint: true }));
+  is<RunResult>()(await db.run('DELETE FROM city WHERE name = ?', ['x']));
+  is<void>()(await db.exec('DELETE FROM city'));
+
+  is<City | undefined>()(await db.get<City>('SELECT * FROM city'));
+  is<City>()(await db.one<City>('SELECT * FROM city'));
+  is<City[]>()(await db.all<City>('SELECT * FROM city', [], { bigint: false }));
+  is<QueryResult<City>>()(await db.query<City>('SELECT * FROM city', [], { rowMode: 'object' }));
+  for await (const city of db.iterate<City>('SELECT * FROM city')) is<City>()(city);
+
+  is<ArrayRow | undefined>()(await db.get('SELECT 1', [], { rowMode: 'array' }));
+  is<ArrayRow[]>()(await db.all('SELECT 1', undefined, { rowMode: 'array' }));
+  is<[number, string][]>()(await db.all<[number, string]>('SELECT 1, 2', [], { rowMode: 'array' }));
+  is<QueryResult<ArrayRow>>()(await db.query('SELECT 1', [], { rowMode: 'array', bigint: true }));
+  for await (const row of db.iterate('SELECT 1', [], { rowMode: 'array' })) is<ArrayRow>()(row);
+
+  const row = await db.one('SELECT 1 AS a');
+  is<SqlValue | undefined>()(row['a']);
+  is<number | bigint>()((await db.run('SELECT 1')).lastInsertRowid);
+  is<string[]>()((await db.query('SELECT 1')).columns);
+}
+
+export async function transactions(db: Database): Promise<void> {
+  is<number>()(await db.read(() => 1));
+  is<number>()(await db.read(async () => 1));
+  is<Row | undefined>()(await db.write((tx) => tx.get('SELECT 1')));
+  is<City | undefined>()(await db.read((tx) => tx.sync.get<City>('SELECT 1')));
+  is<void>()(await db.write(() => {}));
+  is<never>()(
+    await db.write(() => {
+      throw new Error('always');
+    }),
+  );
+
+  await db.read((q, tx) => {
+    is<ReadTransaction>()(q);
+    is<ReadTransaction>()(tx);
+    is<SyncRead>()(tx.sync);
+    is<Statement<Row>>()(tx.prepare('SELECT 1'));
+    is<Statement<ArrayRow>>()(tx.prepare('SELECT 1', { rowMode: 'array' }));
+    is<Row[]>()(tx.sync.all('SELECT 1'));
+    is<Row>()(tx.sync.one('SELECT 1'));
+    is<ArrayRow | undefined>()(tx.sync.get('SELECT 1', [], { rowMode: 'array' }));
+    is<QueryResult<City>>()(tx.sync.query<City>('SELECT 1'));
+    is<Promise<Row[]>>()(tx.all('SELECT 1'));
+    is<Promise<ArrayRow>>()(tx.one('SELECT 1', [], { rowMode: 'array' }));
+    is<Promise<QueryResult<City>>>()(tx.query<City>('SELECT 1'));
+    is<AsyncRows<Row>>()(tx.iterate('SELECT 1'));
+    is<AsyncGenerator<City[], undefined, undefined>>()(tx.batches<City>('SELECT * FROM city', [], { batchRows: 5 }));
+    is<Generator<City, undefined, undefined>>()(tx.sync.iterate<City>('SELECT * FROM city'));
+    // @ts-expect-error a transaction that reads has no run
+    q.run;
+    // @ts-expect-error nor exec
+    tx.exec;
+    // @ts-expect-error nor has its synchronous surface
+    tx.sync.run;
+    // @ts-expect-error nor has that exec
+    tx.sync.exec;
+    // @ts-expect-error nor have its statements
+    tx.prepare('SELECT 1').run;
+  });
+
+  await db.write(async (q, tx) => {
+    is<WriteTransaction>()(q);
+    is<WriteTransaction>()(tx);
+    is<SyncWrite>()(tx.sync);
+    is<WriteStatement<City>>()(tx.prepare<City>('SELECT * FROM city'));
+    is<RunResult>()(await tx.prepare('DELETE FROM city WHERE name = ?').run('x'));
+    is<RunResult>()(tx.sync.run('DELETE FROM city'));
+    is<void>()(tx.sync.exec('DELETE FROM city'));
+    const reading: ReadTransaction = tx;
+    is<ReadTransaction>()(reading);
+  });
+}
+
+export async function statements(tx: WriteTransaction): Promise<void> {
+  const statement = tx.prepare<City>('SELECT * FROM city WHERE name = ? AND population > ?');
+  is<City | undefined>()(await statement.get('x', 1));
+  is<City>()(await statement.one(['x', 1]));
+  is<City[]>()(await statement.all({ name: 'x', population: 1n }));
+  is<AsyncRows<City>>()(statement.iterate(null, true));
+  is<City | undefined>()(await statement.get());
+  // @ts-expect-error a Date is no value
+  statement.get(new Date());
+  // @ts-expect-error named values come in one object
+  statement.get({ a: 1 }, { b: 2 });
+}
+
+export async function queriers(path: string): Promise<void> {
+  const plain = await Database.open(path, { readers: 2, synchronous: 'normal' });
+  is<Database<ReadTransaction, WriteTransaction>>()(plain);
+  const bare: Database = plain;
+  is<Database>()(bare);
+
+  const single = await Database.open(path, { readers: 2, querier: (tx) => new Cities(tx) });
+  is<Database<Cities, Cities>>()(single);
+  is<number>()(await single.read((cities) => cities.count()));
+  await single.read((cities, tx) => {
+    is<Cities>()(cities);
+    is<ReadTransaction>()(tx);
+  });
+  await single.write((cities, tx) => {
+    is<Cities>()(cities);
+    is<WriteTransaction>()(tx);
+  });
+  const named: Database<Cities> = single;
+  is<Database<Cities, Cities>>()(named);
+
+  const split = await Database.open(path, {
+    querier: { read: (tx) => new CityReader(tx), write: (tx) => new CityWriter(tx) },
+  });
+  is<Database<CityReader, CityWriter>>()(split);
+  await split.read((reader, tx) => {
+    is<CityReader>()(reader);
+    is<ReadTransaction>()(tx);
+    // @ts-expect-error what reads does not add
+    reader.add;
+  });
+  await split.write((writer) => is<CityWriter>()(writer));
+
+  await Database.open(path, {
+    querier: {
+      // @ts-expect-error a read transaction is not enough for what writes
+      read: (tx) => new CityWriter(tx),
+      write: (tx) => new CityWriter(tx),
+    },
+  });
+  // @ts-expect-error both parts are needed
+  await Database.open(path, { querier: { read: (tx: ReadTransaction) => new CityReader(tx) } });
+  // @ts-expect-error a function or two of them
+  await Database.open(path, { querier: 'tx' });
+}
+
+export async function options(path: string, db: Database): Promise<void> {
+  const all: Required<OpenOptions> = {
+    create: true,
+    readOnly: false,
+    synchronous: 'full',
+    readers: 4,
+    busyTimeoutMs: 1,
+    transactionTimeoutMs: 1,
+    maxQueued: 1,
+    bigint: false,
+  };
+  await Database.open(path, all);
+  await Database.open(path, { readers: undefined });
+  // @ts-expect-error an unknown option
+  await Database.open(path, { reader: 4 });
+  // @ts-expect-error not a mode
+  await Database.open(path, { synchronous: 'off' });
+  // @ts-expect-error not a number
+  await Database.open(path, { readers: '4' });
+  // @ts-expect-error a path is text
+  await Database.open(new URL('file:///a.db'));
+  // @ts-expect-error not made by new
+  new Database();
+  // @ts-expect-error not a mode of rows
+  await db.get('SELECT 1', [], { rowMode: 'map' });
+  // @ts-expect-error for iterators only
+  await db.all('SELECT 1', [], { batchRows: 5 });
+  // @ts-expect-error a run gives no rows
+  await db.run('SELECT 1', [], { rowMode: 'array' });
+  // @ts-expect-error a script has no values
+  await db.exec('SELECT ?', [1]);
+}
+
+export async function values(db: Database): Promise<void> {
+  const each: SqlParameter[] = [
+    null,
+    1,
+    1n,
+    'x',
+    true,
+    new Uint8Array(),
+    Buffer.of(1),
+    new DataView(new ArrayBuffer(1)),
+  ];
+  await db.get('SELECT ?', each);
+  await db.get('SELECT ?', [new ArrayBuffer(1), new SharedArrayBuffer(1), new Float64Array(1)]);
+  const fixed: readonly [number, string] = [1, 'x'];
+  await db.get('SELECT ?, ?', fixed);
+  const bag: SqlParameters = { a: 1, b: null };
+  await db.get('SELECT :a, :b', bag);
+  // @ts-expect-error undefined is no value
+  await db.get('SELECT ?', [undefined]);
+  // @ts-expect-error nor is a Date
+  await db.get('SELECT ?', [new Date()]);
+  // @ts-expect-error nor is an object
+  await db.get('SELECT :a', { a: {} });
+  // @ts-expect-error a value alone is no list of values
+  await db.get('SELECT ?', 'x');
+}
+
+export function tags(name: string): void {
+  const part = sql`WHERE name = ${name}`;
+  is<Sql>()(part);
+  is<string>()(part.text);
+  is<readonly SqlParameter[]>()(part.values);
+  is<Sql>()(sql`SELECT ${sql.join([1, 'x', part], sql` AND `)}, ${sql.identifier('main', 'city')}, ${sql.raw('x')}`);
+  // @ts-expect-error a name at least
+  sql.identifier();
+  // @ts-expect-error text is no fragment
+  sql.join([1], ', ');
+  // @ts-expect-error a Date is no value
+  sql`SELECT ${new Date()}`;
+  // @ts-expect-error an object of the same shape is no statement
+  const forged: Sql = { text: 'SELECT 1', values: [] };
+  is<Sql>()(forged);
+  // @ts-expect-error the text of a statement does not change
+  part.text = 'SELECT 1';
+}
+
+export function errors(error: unknown): void {
+  if (error instanceof SqlError) is<'SQL_ERROR'>()(error.code);
+  if (error instanceof NoRowsError) is<'NO_ROWS'>()(error.code);
+  if (error instanceof SqlflowError) {
+    is<string>()(error.code);
+    is<number | undefined>()(error.sqliteCode);
+    is<number | undefined>()(error.offset);
+    is<string | undefined>()(error.sql);
+    // @ts-expect-error a code does not change
+    error.code = 'OTHER';
+  }
+}
+
+export async function disposal(path: string): Promise<void> {
+  await using db = await Database.open(path);
+  await using rows = db.iterate('SELECT 1');
+  is<IteratorResult<Row, undefined>>()(await rows.next());
+}
