@@ -67,6 +67,8 @@ const SETTABLE: [&str; 4] = ["application_id", "defer_foreign_keys", "optimize",
 const DDL: u8 = 1;
 const TEMP: u8 = 2;
 const SETS_PRAGMA: u8 = 4;
+const READS_PRAGMA: u8 = 8;
+const INSERTS: u8 = 16;
 
 #[derive(Default)]
 struct State {
@@ -100,13 +102,18 @@ impl Authorizer {
         self.state.policing.store(false, Ordering::Relaxed);
         let refusal = self.state.refusal.lock().take();
         let seen = self.state.seen.load(Ordering::Relaxed);
-        let traits = Traits { ddl: seen & DDL != 0, temp: seen & TEMP != 0, sets_pragma: seen & SETS_PRAGMA != 0 };
+        let traits = Traits {
+            ddl: seen & DDL != 0,
+            temp: seen & TEMP != 0,
+            sets_pragma: seen & SETS_PRAGMA != 0,
+            reads_pragma: seen & READS_PRAGMA != 0,
+            inserts: seen & (INSERTS | DDL) == INSERTS,
+        };
         match (prepared, refusal) {
             (Ok(prepared), _) => Ok((prepared, traits)),
-            (Err(error), Some(refusal)) if error.code == ErrorCode::StatementNotAllowed => {
-                Err(Error { message: refusal, ..error })
-            }
-            (Err(error), _) => Err(error),
+            // SQLite reports a refused function as a plain error.
+            (Err(error), Some(message)) => Err(Error { code: ErrorCode::StatementNotAllowed, message, ..error }),
+            (Err(error), None) => Err(error),
         }
     }
 }
@@ -137,9 +144,10 @@ impl State {
                 self.refuse("ATTACH and DETACH are not allowed: open the other file with Database.open".to_owned())
             }
             AuthAction::Pragma { pragma_name, pragma_value } => self.pragma(pragma_name, pragma_value),
-            AuthAction::Function { function_name } if function_name.eq_ignore_ascii_case("load_extension") => {
-                self.refuse("load_extension is not allowed: extensions cannot be loaded".to_owned())
+            AuthAction::Function { function_name } if is_refused_function(function_name) => {
+                self.refuse(format!("the function {function_name} is not allowed in SQL"))
             }
+            AuthAction::Insert { .. } if context.accessor.is_none() => self.saw(INSERTS),
             AuthAction::CreateTempIndex { .. }
             | AuthAction::CreateTempTable { .. }
             | AuthAction::CreateTempTrigger { .. }
@@ -160,7 +168,11 @@ impl State {
             | AuthAction::DropTrigger { .. }
             | AuthAction::DropView { .. }
             | AuthAction::DropVtable { .. }
-            | AuthAction::Reindex { .. } => self.saw(DDL),
+            | AuthAction::Reindex { .. } => {
+                // `CREATE TABLE temp.t` is reported as an ordinary CREATE, in the schema "temp".
+                let temp = context.database_name.is_some_and(|schema| schema.eq_ignore_ascii_case("temp"));
+                self.saw(if temp { TEMP | DDL } else { DDL })
+            }
             _ => Authorization::Allow,
         }
     }
@@ -169,7 +181,7 @@ impl State {
         let name = name.to_ascii_lowercase();
         let listed = |list: &[&str]| list.contains(&name.as_str());
         if listed(&INTROSPECTION) || (value.is_none() && listed(&READABLE)) {
-            return Authorization::Allow;
+            return self.saw(READS_PRAGMA);
         }
         if listed(&SETTABLE) {
             return self.saw(SETS_PRAGMA);
@@ -184,4 +196,10 @@ impl State {
             SETTABLE.join(", ")
         ))
     }
+}
+
+/// Functions that reach beyond the database: loading code, copying it out, changing how text is cut.
+fn is_refused_function(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.starts_with("sqlcipher_") || name == "load_extension" || name == "fts3_tokenizer"
 }

@@ -270,7 +270,8 @@ impl Client {
         let asked = match request.kind {
             Kind::Get => SyncRequest::Short(statement(Mode::Get)?),
             Kind::Run => SyncRequest::Short(statement(Mode::Run)?),
-            Kind::All | Kind::Cursor => SyncRequest::Open { call: statement(Mode::All)?, cursor, limit },
+            Kind::All => SyncRequest::Open { call: statement(Mode::All)?, cursor, limit },
+            Kind::Cursor => SyncRequest::Iterate { call: statement(Mode::All)?, cursor, limit },
             Kind::Query => SyncRequest::Open { call: statement(Mode::Query)?, cursor, limit },
             Kind::Exec => SyncRequest::Script { op, sql: text(&self.statements, request.statement)? },
             Kind::Pull => SyncRequest::Pull { op, cursor, limit },
@@ -370,11 +371,12 @@ impl Client {
                 }
             }
         }
-        for transaction in self.transactions.drain() {
-            transaction.expire(Expiry::Abandoned);
-        }
+        // What is queued goes first: the end of a transaction would let it run.
         for database in std::mem::take(&mut self.databases).iter().filter_map(Weak::upgrade) {
             database.forget(env);
+        }
+        for transaction in self.transactions.drain() {
+            transaction.expire(Expiry::Abandoned);
         }
         exit::interrupt_env(env);
         for handle in self.handles.drain() {

@@ -14,8 +14,9 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::exit;
 use crate::interrupt::Interrupt;
 use crate::sql::Sql;
-use crate::statement::{Encoding, Statement, Step, error_code, prepare};
+use crate::statement::{Encoding, Statement, Step, Traits, error_code, prepare};
 use crate::statement_cache::StatementCache;
+use crate::text::{first_word, skip_blank};
 use crate::wire::RowsWriter;
 
 /// What a connection is for.
@@ -56,6 +57,8 @@ pub(crate) struct Connection {
     pub(crate) encoding: Encoding,
     /// TEMP objects were made in this transaction and go before its end.
     pub(crate) temp_objects: bool,
+    /// A pragma was set in this transaction; see [`Connection::forget_statements`].
+    pub(crate) pragma_set: bool,
     /// Frames in the log after the last COMMIT of this connection.
     log_frames: Arc<AtomicU32>,
     /// Frames in the log after the last checkpoint.
@@ -97,6 +100,13 @@ impl Connection {
         db.busy_timeout(std::time::Duration::ZERO).map_err(failed)?;
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true).map_err(failed)?;
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false).map_err(failed)?;
+        if role == Role::Writer && db.is_readonly("main").map_err(failed)? {
+            let why = format!(
+                "{} cannot be opened: this process may not write it; use readOnly: true to read it",
+                path.display()
+            );
+            return Err(Error { code: ErrorCode::CannotOpen, message: why, sqlite: ffi::SQLITE_READONLY, offset: -1 });
+        }
         let interrupt = Arc::new(Interrupt::new(db.get_interrupt_handle()));
         exit::register(&interrupt);
         let authorizer = Authorizer::register(&mut db)?;
@@ -109,6 +119,7 @@ impl Connection {
             role,
             encoding: Encoding::Utf8,
             temp_objects: false,
+            pragma_set: false,
             log_frames: Arc::new(AtomicU32::new(0)),
             checkpointed_at: 0,
             db,
@@ -210,11 +221,12 @@ impl Connection {
     /// Prepares the one statement of `text`.
     fn prepare(&self, text: &str) -> Result<Statement> {
         let db = self.raw();
+        check_text(text)?;
         let (prepared, traits) = self.authorizer.police(|| prepare(db, text, true))?;
         let Some(mut statement) = prepared.statement else {
             return Err(Error::new(ErrorCode::Statement, "the SQL text holds no statement"));
         };
-        if holds_statement(db, prepared.tail) {
+        if !skip_blank(prepared.tail).is_empty() {
             return Err(Error::new(
                 ErrorCode::Statement,
                 "the SQL text holds more than one statement; run one at a time, or use exec for a script",
@@ -229,6 +241,7 @@ impl Connection {
         let db = self.raw();
         let mut rest = script;
         while !rest.is_empty() {
+            check_text(rest)?;
             let (prepared, traits) = self.authorizer.police(|| prepare(db, rest, false))?;
             if let Some(mut statement) = prepared.statement {
                 statement.traits = traits;
@@ -282,6 +295,8 @@ impl Connection {
     /// later statement fail, ROLLBACK included.
     pub(crate) fn rollback(&mut self) -> Result<()> {
         self.reset_all();
+        // What was made in the transaction goes with it.
+        self.temp_objects = false;
         if self.is_autocommit() {
             return Ok(());
         }
@@ -343,13 +358,28 @@ impl Connection {
         }
     }
 
-    /// Rows changed by the last statement, and the row id of the last insert.
-    pub(crate) fn changes(&self, total_before: i64) -> (i64, i64) {
+    /// Drops the cached statements if a pragma was set in the transaction that has ended: a statement prepared under
+    /// `defer_foreign_keys` would go on deferring in later transactions (its program was made so, and is not made anew).
+    pub(crate) fn forget_statements(&mut self) {
+        if std::mem::take(&mut self.pragma_set) {
+            self.cache = StatementCache::default();
+        }
+    }
+
+    /// Notes what a statement does to the connection beyond the file.
+    pub(crate) fn note(&mut self, traits: Traits) {
+        self.temp_objects |= traits.temp;
+        self.pragma_set |= traits.sets_pragma;
+    }
+
+    /// Rows changed by the last statement, and the row id of its last insert; 0 if it inserted nothing.
+    pub(crate) fn changes(&self, total_before: i64, traits: Traits) -> (i64, i64) {
         // SAFETY: the handle is open and used by this thread alone.
         let (changes, rowid) =
             unsafe { (ffi::sqlite3_changes64(self.raw()), ffi::sqlite3_last_insert_rowid(self.raw())) };
-        // A statement that changes no row (DDL, SELECT) leaves the count of the one before it.
-        (if self.total_changes() == total_before { 0 } else { changes }, rowid)
+        // A statement that changes no row (DDL, SELECT) leaves the count of the one before it, and one that inserts none its id.
+        let changes = if self.total_changes() == total_before { 0 } else { changes };
+        (changes, if traits.inserts && changes > 0 { rowid } else { 0 })
     }
 
     /// Rows changed since the connection was opened, by triggers and cascades too.
@@ -400,18 +430,21 @@ impl Connection {
     }
 }
 
-/// Whether `tail` holds a statement, not just white space and comments. A tail that cannot be prepared holds one.
-fn holds_statement(db: *mut ffi::sqlite3, tail: &str) -> bool {
-    let mut rest = tail.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';');
-    while !rest.is_empty() {
-        match prepare(db, rest, false) {
-            Ok(prepared) if prepared.statement.is_some() => return true,
-            Ok(prepared) if prepared.tail.len() < rest.len() => rest = prepared.tail,
-            Ok(_) => return false,
-            Err(_) => return true,
-        }
+/// Refuses what SQLite would take without asking the authorizer, or would take half of.
+fn check_text(text: &str) -> Result<()> {
+    if text.contains('\0') {
+        return Err(Error::new(
+            ErrorCode::Statement,
+            "the SQL text holds a NUL character, behind which SQLite would not read",
+        ));
     }
-    false
+    if first_word(text).eq_ignore_ascii_case("vacuum") {
+        return Err(Error::new(
+            ErrorCode::StatementNotAllowed,
+            "VACUUM is not allowed in SQL: it cannot run inside a transaction, and every statement runs in one",
+        ));
+    }
+    Ok(())
 }
 
 /// Steps a statement to its end.

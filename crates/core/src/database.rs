@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::config::{OpenOptions, Storage};
 use crate::connection::{Connection, Role};
 use crate::error::{Error, ErrorCode, Result};
+use crate::exit;
 use crate::readers::Readers;
 use crate::runtime::{self, Lane};
 use crate::writer::{Work, Writer};
@@ -108,7 +109,7 @@ impl Database {
     pub(crate) fn close(self: &Arc<Self>, done: impl FnOnce() + Send + 'static) {
         let database = Arc::clone(self);
         runtime::spawn(Lane::Open, move || {
-            let Some(_inside) = crate::exit::enter() else { return };
+            let Some(_inside) = exit::enter() else { return };
             let closing = Arc::clone(&database);
             database.readers.close(Box::new(move || {
                 let path = closing.path.clone();
@@ -147,10 +148,9 @@ fn create_file(path: &Path) -> Result<bool> {
     }
 }
 
-/// Removes the private folder of a temporary database.
+/// Removes the private folder that the file of a temporary database is alone in.
 fn remove_folder(path: &Path) {
     if let Some(folder) = path.parent() {
-        // What cannot be removed stays in the system's temporary folder, which is swept by the system.
-        let _ = fs::remove_dir_all(folder);
+        exit::remove_folder(folder);
     }
 }

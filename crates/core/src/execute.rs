@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use crate::connection::{Connection, step_to_end};
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{self, Error, ErrorCode, Result};
+use crate::interrupt::env_token;
+use crate::reply::Reply;
 use crate::sql::Sql;
-use crate::statement::{Lifetime, Statement, Step};
+use crate::statement::{Lifetime, Statement, Step, without_values};
 use crate::wire::{self, OwnedParams, Params, RowsHead};
 
 /// What the caller wants of a statement.
@@ -83,7 +85,9 @@ fn check_place(statement: &Statement, place: Place) -> Result<()> {
 
 /// Whether the statement belongs to the writer.
 pub(crate) fn writes(statement: &Statement) -> bool {
-    !statement.readonly || !statement.traits.shareable()
+    let traits = statement.traits;
+    // Some pragmas that only read do not count as read-only.
+    (!statement.readonly && !traits.reads_pragma) || !traits.shareable()
 }
 
 fn read_only_transaction() -> Error {
@@ -98,7 +102,7 @@ pub(crate) fn run_short(connection: &mut Connection, call: &Call<'_>, place: Pla
     let total_before = connection.total_changes();
     let (statement, rows, encoding) = connection.statement_and_rows(call.sql)?;
     check_place(statement, place)?;
-    let temp = statement.traits.temp;
+    let traits = statement.traits;
     let ran: Result<()> = (|| {
         statement.bind(&call.params, Lifetime::Call)?;
         if call.mode == Mode::Run {
@@ -118,19 +122,40 @@ pub(crate) fn run_short(connection: &mut Connection, call: &Call<'_>, place: Pla
         Ok(())
     })();
     statement.reset();
-    connection.temp_objects |= temp;
-    ran?;
+    connection.note(traits);
+    ran.map_err(|error| explained(error, &call.params))?;
     if call.mode == Mode::Run {
-        let (changes, rowid) = connection.changes(total_before);
+        let (changes, rowid) = connection.changes(total_before, traits);
         wire::changes(out, call.op, changes, rowid);
     }
     Ok(())
+}
+
+/// An error of SQLite's in the course of a statement, without the values that were bound.
+fn explained(error: Error, params: &Params<'_>) -> Error {
+    if error.code == ErrorCode::Sql && !params.is_empty() { without_values(error, params) } else { error }
+}
+
+/// Runs `work` for the environment of `reply`, which interrupts it by going away.
+pub(crate) fn run_for<T>(
+    connection: &mut Connection,
+    reply: &Reply,
+    work: impl FnOnce(&mut Connection) -> Result<T>,
+) -> Result<T> {
+    let interrupt = Arc::clone(&connection.interrupt);
+    // The token before the look: an environment that goes away in between interrupts us.
+    interrupt.begin(env_token(reply.env()));
+    let ran = if reply.mailbox().is_closed() { Err(error::transaction_closed()) } else { work(connection) };
+    interrupt.end();
+    ran
 }
 
 /// A statement under way that gives its rows in chunks. Holds a statement of its connection, and must be closed on it.
 pub(crate) struct Cursor {
     sql: Arc<Sql>,
     statement: Statement,
+    /// For its errors; the statement has copies of its own.
+    params: OwnedParams,
     mode: Mode,
     bigint: bool,
     stepped: bool,
@@ -149,11 +174,12 @@ impl Cursor {
     pub(crate) fn open(connection: &mut Connection, call: &Call<'_>, place: Place) -> Result<Self> {
         let mut statement = connection.take_statement(call.sql)?;
         let ready = check_place(&statement, place).and_then(|()| statement.bind(&call.params, Lifetime::Copied));
-        connection.temp_objects |= statement.traits.temp;
+        connection.note(statement.traits);
         match ready {
             Ok(()) => Ok(Self {
                 sql: Arc::clone(call.sql),
                 statement,
+                params: call.params.to_owned(),
                 mode: call.mode,
                 bigint: call.bigint,
                 stepped: false,
@@ -177,7 +203,7 @@ impl Cursor {
         let rows = &mut connection.rows;
         rows.begin(self.statement.columns(), self.bigint, limit);
         loop {
-            let step = self.statement.step()?;
+            let step = self.statement.step().map_err(|error| explained(error, &self.params.borrow()))?;
             if !self.stepped {
                 self.stepped = true;
                 self.statement.refresh_columns();
@@ -196,7 +222,8 @@ impl Cursor {
     /// Appends the filled chunk to `out` as one record.
     pub(crate) fn finish(&mut self, connection: &mut Connection, chunk: Chunk, out: &mut Vec<u8>) -> Result<()> {
         let ends = chunk.last && !chunk.open;
-        let changes = (ends && self.mode == Mode::Query).then(|| connection.changes(self.total_before));
+        let changes =
+            (ends && self.mode == Mode::Query).then(|| connection.changes(self.total_before, self.statement.traits));
         let shape = self.statement.shape();
         let head = RowsHead { op: chunk.op, shape: &shape, last: chunk.last, open: chunk.open, changes };
         Ok(connection.rows.finish(&head, out)?)
@@ -256,7 +283,7 @@ pub(crate) fn run_script(connection: &mut Connection, sql: &Sql, place: Place) -
         };
         let Some((mut statement, tail)) = connection.prepare_next(rest).map_err(in_script)? else { return Ok(()) };
         check_place(&statement, place)?;
-        connection.temp_objects |= statement.traits.temp;
+        connection.note(statement.traits);
         statement.bind(&Params::default(), Lifetime::Call)?;
         step_to_end(&mut statement).map_err(in_script)?;
         rest = tail;

@@ -4,6 +4,7 @@
 //! SQLCipher registers an `atexit` handler at its first use; `exit` runs handlers last in, first out, while other threads
 //! still run. Ours is registered after that first use and so runs before it.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Once, Weak};
 use std::time::{Duration, Instant};
@@ -57,6 +58,21 @@ pub(crate) fn register(interrupt: &Arc<Interrupt>) {
     handles.push(Arc::downgrade(interrupt));
 }
 
+/// Folders of temporary databases that are open.
+static FOLDERS: LazyLock<Mutex<Vec<PathBuf>>> = LazyLock::new(|| Mutex::new(Vec::new()));
+
+/// Has `folder` removed should the process end before [`remove_folder`].
+pub(crate) fn remember_folder(folder: PathBuf) {
+    FOLDERS.lock().push(folder);
+}
+
+/// Removes the private folder of a temporary database.
+pub(crate) fn remove_folder(folder: &Path) {
+    FOLDERS.lock().retain(|other| other != folder);
+    // What cannot be removed stays in the system's temporary folder, which the system sweeps.
+    let _ = std::fs::remove_dir_all(folder);
+}
+
 /// Interrupts the single statements of an environment that is gone, on whatever connection they run.
 pub(crate) fn interrupt_env(env: u64) {
     let handles: Vec<Arc<Interrupt>> = HANDLES.lock().iter().filter_map(Weak::upgrade).collect();
@@ -91,7 +107,13 @@ fn stop() -> bool {
 }
 
 extern "C" fn at_exit() {
-    if !stop() {
+    let stopped = stop();
+    if let Some(folders) = FOLDERS.try_lock() {
+        for folder in folders.iter() {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+    if !stopped {
         // SAFETY: ends the process without running further handlers: SQLCipher's would free its heap under the thread that
         // is still inside SQLite.
         unsafe { _exit(EXIT_CODE.load(Ordering::SeqCst)) };

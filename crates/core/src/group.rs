@@ -6,24 +6,25 @@
 //! members go back to the head of the queue, each to run alone. Results leave the engine only after the COMMIT, and nothing
 //! is run again once COMMIT was sent.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::ffi;
 
 use crate::connection::Connection;
 use crate::error::{Error, ErrorCode, Result};
-use crate::execute::{Mode, OwnedCall, Place, run_whole, writes};
+use crate::execute::{Mode, OwnedCall, Place, run_for, run_whole, writes};
 use crate::exit;
-use crate::interrupt::SHARED;
+use crate::interrupt::{SHARED, env_token};
 use crate::reply::Reply;
-use crate::sql::Route;
+use crate::sql::{Route, Sql};
 
 /// Most members of one group.
 pub(crate) const MOST_MEMBERS: usize = 1_024;
 /// A group takes no further member once its parameters or results have this many bytes.
 pub(crate) const MOST_BYTES: usize = 1024 * 1024;
 /// A group takes no further member once it runs for this long.
-const LONGEST: Duration = Duration::from_millis(20);
+pub(crate) const LONGEST: Duration = Duration::from_millis(20);
 /// The clock is read once per this many members.
 const CLOCK_EVERY: usize = 16;
 
@@ -83,10 +84,19 @@ pub(crate) fn run(connection: &mut Connection, members: Vec<Member>) -> Result<R
     if let Err(error) = connection.begin_immediate() {
         return Err((error, members));
     }
-    connection.interrupt.begin(SHARED);
+    let interrupt = Arc::clone(&connection.interrupt);
+    interrupt.begin(token(&members));
     let ran = run_members(connection, members);
-    connection.interrupt.end();
+    interrupt.end();
     Ok(ran)
+}
+
+/// Who may interrupt the group: the environment of a lone member by going away, nobody's where several share.
+pub(crate) fn token(members: &[Member]) -> u64 {
+    match members {
+        [member] => env_token(member.reply.env()),
+        _ => SHARED,
+    }
 }
 
 fn run_members(connection: &mut Connection, members: Vec<Member>) -> Ran {
@@ -116,6 +126,7 @@ fn run_members(connection: &mut Connection, members: Vec<Member>) -> Ran {
     }
     again.extend(waiting);
     let committed = commit(connection);
+    connection.forget_statements();
     let answers = done
         .into_iter()
         .map(|(member, outcome)| {
@@ -145,14 +156,14 @@ fn run_member(connection: &mut Connection, call: &OwnedCall, first: bool, shares
     connection.clear_last_insert_rowid();
     let ran = run_whole(connection, &call.borrow(), Place::Group);
     if connection.is_autocommit() {
-        return End::Culprit(ran.err().unwrap_or_else(lost));
+        return End::Culprit(timed_out(connection, ran.err().unwrap_or_else(lost)));
     }
     match ran {
         Ok(_) if connection.has_deferred_violations() => End::Culprit(deferred_violation()),
         Ok(records) => End::Ran(records),
         // OR FAIL, RAISE(FAIL) and ON CONFLICT FAIL keep the rows written before the failure.
         Err(error) if connection.total_changes() != total_before => End::Culprit(error),
-        Err(error) => End::Failed(error),
+        Err(error) => End::Failed(timed_out(connection, error)),
     }
 }
 
@@ -210,14 +221,26 @@ fn lost() -> Error {
 }
 
 /// Runs a script in a transaction of its own. On an error nothing of it is left.
-pub(crate) fn run_script(connection: &mut Connection, sql: &crate::sql::Sql) -> Result<()> {
+pub(crate) fn run_script(connection: &mut Connection, reply: &Reply, sql: &Sql) -> Result<()> {
     connection.begin_immediate()?;
-    connection.interrupt.begin(SHARED);
-    let ran = crate::execute::run_script(connection, sql, Place::Write);
-    connection.interrupt.end();
-    match ran {
+    let ran = run_for(connection, reply, |connection| crate::execute::run_script(connection, sql, Place::Write));
+    let outcome = match ran {
         Ok(()) if connection.is_autocommit() => Err(lost()),
         Ok(()) => commit(connection),
         Err(error) => connection.rollback().and(Err(error)),
+    };
+    connection.forget_statements();
+    outcome.map_err(|error| timed_out(connection, error))
+}
+
+/// An interrupted statement says who interrupted it.
+fn timed_out(connection: &Connection, error: Error) -> Error {
+    if error.code != ErrorCode::Interrupted || !connection.interrupt.take_overdue() {
+        return error;
+    }
+    Error {
+        code: ErrorCode::TransactionTimeout,
+        message: "the statement ran for longer than transactionTimeoutMs and was rolled back".to_owned(),
+        ..error
     }
 }

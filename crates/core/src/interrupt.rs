@@ -6,7 +6,7 @@
 //! and is waited for before the connection passes on, and the sender repeats until the token has gone.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rusqlite::InterruptHandle;
@@ -20,6 +20,8 @@ pub(crate) struct Interrupt {
     running: AtomicU64,
     /// How many are between looking at `running` and having interrupted. `end` waits for them: they are a few instructions long.
     interrupting: AtomicUsize,
+    /// The work was interrupted because it ran too long.
+    overdue: AtomicBool,
 }
 
 /// The token of a shared transaction: only the process stop interrupts it.
@@ -34,11 +36,12 @@ const REPEAT: Duration = Duration::from_millis(2);
 
 impl Interrupt {
     pub(crate) fn new(handle: InterruptHandle) -> Self {
-        Self { handle, running: AtomicU64::new(0), interrupting: AtomicUsize::new(0) }
+        Self { handle, running: AtomicU64::new(0), interrupting: AtomicUsize::new(0), overdue: AtomicBool::new(false) }
     }
 
     /// The connection begins work that may be interrupted under `token` (not 0).
     pub(crate) fn begin(&self, token: u64) {
+        self.overdue.store(false, Ordering::Relaxed);
         self.running.store(token, Ordering::SeqCst);
     }
 
@@ -60,6 +63,16 @@ impl Interrupt {
         }
         self.interrupting.fetch_sub(1, Ordering::SeqCst);
         hit
+    }
+
+    /// Notes that what is interrupted next has run too long.
+    pub(crate) fn set_overdue(&self) {
+        self.overdue.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the work was interrupted because it ran too long; forgets it.
+    pub(crate) fn take_overdue(&self) -> bool {
+        self.overdue.swap(false, Ordering::SeqCst)
     }
 
     /// Interrupts whatever is running: the process is ending.

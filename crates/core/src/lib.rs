@@ -27,6 +27,7 @@ mod slab;
 mod sql;
 mod statement;
 mod statement_cache;
+mod text;
 mod transaction;
 mod versions;
 pub mod wire;

@@ -86,5 +86,6 @@ fn temporary() -> Result<PathBuf> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(&folder).map_err(|error| cannot(error.to_string()))?;
+    crate::exit::remember_folder(folder.clone());
     Ok(folder.join("temporary.db"))
 }

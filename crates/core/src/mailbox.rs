@@ -64,6 +64,8 @@ pub(crate) struct Mailbox {
     /// Tells environments apart; never reused.
     pub(crate) env: u64,
     armed: AtomicBool,
+    /// The same as in the lanes, for those who only look.
+    closed: AtomicBool,
     lanes: Mutex<Lanes>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
@@ -90,6 +92,7 @@ impl Mailbox {
         Self {
             env: NEXT_ENV.fetch_add(1, Ordering::Relaxed),
             armed: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             lanes: Mutex::new(Lanes::default()),
             wake: Box::new(wake),
         }
@@ -179,7 +182,7 @@ impl Mailbox {
 
     /// Whether the environment is gone.
     pub(crate) fn is_closed(&self) -> bool {
-        self.lanes.lock().closed
+        self.closed.load(Ordering::SeqCst)
     }
 
     /// Takes the paused statement of `op` up again, to be abandoned.
@@ -284,6 +287,7 @@ impl Mailbox {
 
     /// The environment is gone: drops what waits, refuses what comes, and gives back what must be settled by the caller.
     pub(crate) fn close(&self) -> VecDeque<Arrival> {
+        self.closed.store(true, Ordering::SeqCst);
         let lanes = {
             let mut lanes = self.lanes.lock();
             std::mem::replace(&mut *lanes, Lanes { closed: true, ..Lanes::default() })

@@ -2,6 +2,7 @@
 //!
 //! This is the hot path of the engine and speaks to SQLite's C interface directly; everything else goes through rusqlite.
 
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, c_int};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -13,6 +14,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::wire::{Param, Params, RowsWriter, Shape, Value};
 
 /// What the authorizer saw while a statement was prepared.
+#[expect(clippy::struct_excessive_bools, reason = "a set of independent observations")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Traits {
     /// Changes the schema.
@@ -21,6 +23,10 @@ pub(crate) struct Traits {
     pub(crate) temp: bool,
     /// A pragma that sets something.
     pub(crate) sets_pragma: bool,
+    /// A pragma that only tells something.
+    pub(crate) reads_pragma: bool,
+    /// Inserts rows itself, not by a trigger.
+    pub(crate) inserts: bool,
 }
 
 impl Traits {
@@ -208,11 +214,14 @@ impl Statement {
     /// Binds all parameters. With [`Lifetime::Call`] the caller must [`Statement::reset`] before `params` goes away.
     pub(crate) fn bind(&mut self, params: &Params<'_>, lifetime: Lifetime) -> Result<()> {
         if params.named() {
-            return self.bind_named(&params.iter().collect::<Vec<_>>(), lifetime);
+            return self.bind_named(params, lifetime);
         }
         let given = params.len();
         if given != usize::try_from(self.parameters).unwrap_or_default() {
             return Err(self.wrong_count(given));
+        }
+        if self.named && self.names().len() < usize::try_from(self.parameters).unwrap_or_default() {
+            return Err(mixed_parameters());
         }
         if self.named {
             return Err(parameter_error(format!(
@@ -229,7 +238,10 @@ impl Statement {
     }
 
     fn names(&self) -> Vec<&str> {
-        (1..=self.parameters).filter_map(|index| self.parameter_name(index)).collect()
+        (1..=self.parameters)
+            .filter_map(|index| self.parameter_name(index))
+            .filter(|name| !name.starts_with('?'))
+            .collect()
     }
 
     fn wrong_count(&self, given: usize) -> Error {
@@ -247,44 +259,43 @@ impl Statement {
         ))
     }
 
-    fn bind_named(&mut self, given: &[Param<'_>], lifetime: Lifetime) -> Result<()> {
-        let mut used = 0;
+    fn bind_named(&mut self, given: &Params<'_>, lifetime: Lifetime) -> Result<()> {
+        let given: HashMap<&str, Value<'_>> =
+            given.iter().filter_map(|param| param.name.map(|name| (name, param.value))).collect();
+        let mut used = HashSet::with_capacity(given.len());
         for index in 1..=self.parameters {
-            let value = {
-                let Some(name) = self.parameter_name(index) else {
-                    return Err(parameter_error(format!(
-                        "parameter {index} has no name; pass an array of values instead of an object"
-                    )));
+            let (bare, value) = {
+                let name = self.parameter_name(index);
+                let Some((name, bare)) = name.and_then(|name| Some((name, name.strip_prefix([':', '@', '$'])?))) else {
+                    return Err(self.not_named(index));
                 };
-                let Some(bare) = name.strip_prefix([':', '@', '$']) else {
-                    return Err(parameter_error(format!(
-                        "parameter {name} is positional; pass an array of values instead of an object"
-                    )));
-                };
-                let Some(param) = given.iter().find(|param| param.name == Some(bare)) else {
-                    return Err(parameter_error(format!("no value for parameter {name}")));
-                };
-                param.value
+                match given.get_key_value(bare) {
+                    Some((bare, value)) => (*bare, *value),
+                    None => return Err(parameter_error(format!("no value for parameter {name}"))),
+                }
             };
-            used += 1;
+            // :a and @a are two parameters that take one value.
+            used.insert(bare);
             self.bind_value(index, &value, lifetime)?;
         }
-        if used == given.len() {
-            return Ok(());
-        }
-        let names = self.names();
-        let bare: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix([':', '@', '$'])).collect();
-        // :a and @a are two parameters that take one value.
-        match given.iter().filter_map(|param| param.name).find(|name| !bare.contains(name)) {
-            Some(unknown) if names.is_empty() => Err(parameter_error(format!(
+        match given.keys().find(|name| !used.contains(*name)) {
+            None => Ok(()),
+            Some(unknown) if self.parameters == 0 => Err(parameter_error(format!(
                 "the statement has no parameters, but a value named \"{unknown}\" was given"
             ))),
             Some(unknown) => Err(parameter_error(format!(
                 "the statement has no parameter named \"{unknown}\"; it has {}",
-                names.join(", ")
+                self.names().join(", ")
             ))),
-            None => Ok(()),
         }
+    }
+
+    /// The error of a parameter without a name where an object of values was given.
+    fn not_named(&self, index: c_int) -> Error {
+        if self.named {
+            return mixed_parameters();
+        }
+        parameter_error(format!("parameter {index} is positional; pass an array of values instead of an object"))
     }
 
     fn bind_value(&mut self, index: c_int, value: &Value<'_>, lifetime: Lifetime) -> Result<()> {
@@ -410,6 +421,35 @@ unsafe fn bytes<'v>(start: *const u8, length: usize) -> &'v [u8] {
 
 fn parameter_error(message: String) -> Error {
     Error::new(ErrorCode::Parameter, message)
+}
+
+fn mixed_parameters() -> Error {
+    parameter_error("the statement mixes parameters with and without names, which no one set of values fits; give all of them names, or none".to_owned())
+}
+
+/// `error` without what SQLite's message repeats of the bound texts (a JSON path, a term of a full-text query).
+pub(crate) fn without_values(mut error: Error, params: &Params<'_>) -> Error {
+    for param in params {
+        let Value::Text(text) = param.value else { continue };
+        let Ok(text) = std::str::from_utf8(text) else { continue };
+        if text.is_empty() {
+            continue;
+        }
+        if error.message.contains(text) {
+            error.message = error.message.replace(text, "?");
+        }
+        // A part of the text, at the end of the message or in quotes.
+        for (opening, closing) in [(": ", ""), ("\"", "\""), ("'", "'")] {
+            let part = error.message.split_once(opening).map(|(_, rest)| rest);
+            let part = part.map(|rest| {
+                if closing.is_empty() { rest } else { rest.split_once(closing).map_or(rest, |(part, _)| part) }
+            });
+            if let Some(part) = part.filter(|part| !part.is_empty() && text.contains(*part)).map(str::to_owned) {
+                error.message = error.message.replace(&part, "?");
+            }
+        }
+    }
+    error
 }
 
 fn out_of_memory() -> Error {

@@ -17,6 +17,7 @@ use crate::connection::Connection;
 use crate::error::{Error, ErrorCode};
 use crate::exit;
 use crate::group::{self, Answer, MOST_BYTES, MOST_MEMBERS, Member, Queued};
+use crate::interrupt::{Interrupt, env_token};
 use crate::line::{Entry, Line, Waits};
 use crate::reply::Reply;
 use crate::runtime::{self, Lane};
@@ -52,14 +53,22 @@ struct Waiting {
 enum State {
     /// In the queue; nothing waits.
     Idle,
-    /// With the drain.
-    Draining,
+    /// With the drain, which may run what is to end by a deadline.
+    Draining(Option<Running>),
     /// In the queue, until a timer tries again: another process holds the lock.
     Waiting,
     /// With a transaction; what its entry must remember should the grant be revoked.
     Held { transaction: Arc<Transaction>, seq: u64, revocations: u32 },
     /// Nowhere: the engine failed, or it is closed.
     Gone,
+}
+
+/// A transaction of the engine's own that the drain runs.
+struct Running {
+    interrupt: Arc<Interrupt>,
+    token: u64,
+    since: Instant,
+    limit: Duration,
 }
 
 struct Queue {
@@ -141,7 +150,7 @@ impl Writer {
                 waiting.since = Some(Instant::now());
                 None
             }
-            State::Idle | State::Draining | State::Held { .. } => None,
+            State::Idle | State::Draining(_) | State::Held { .. } => None,
         };
         if let Some(error) = refused {
             drop(queue);
@@ -167,10 +176,30 @@ impl Writer {
             return;
         }
         let Some(connection) = queue.connection.take() else { return };
-        queue.state = State::Draining;
+        queue.state = State::Draining(None);
         drop(queue);
         let writer = Arc::clone(self);
         runtime::spawn(Lane::Write, move || writer.drain(connection, None));
+    }
+
+    /// Notes what is about to run, and has it looked at.
+    fn watch_step(self: &Arc<Self>, connection: &Connection, step: &Step) {
+        let (token, reply) = match step {
+            Step::Group { members, .. } => (group::token(members), members.first().map(|member| &member.reply)),
+            Step::One(entry) => (entry.work.env().map_or(0, env_token), entry.work.reply()),
+        };
+        let Some(lease) = reply.and_then(Reply::lease) else { return };
+        let limit = lease.handle().transaction_timeout;
+        if limit.is_zero() {
+            return;
+        }
+        let running = Running { interrupt: Arc::clone(&connection.interrupt), token, since: Instant::now(), limit };
+        let mut queue = self.queue.lock();
+        queue.state = State::Draining(Some(running));
+        if !std::mem::replace(&mut queue.watching, true) {
+            drop(queue);
+            self.watch();
+        }
     }
 
     /// Takes the next step's entries out of the queue, or puts the connection back and rests.
@@ -181,7 +210,7 @@ impl Writer {
             queue.state = State::Idle;
             return None;
         };
-        queue.state = State::Draining;
+        queue.state = State::Draining(None);
         let alone = first.work.alone;
         let first = match member(first) {
             Ok(first) => first,
@@ -228,6 +257,7 @@ impl Writer {
                 publish();
             }
             let Some((owned, step)) = next else { return };
+            self.watch_step(&owned, &step);
             let ran = match step {
                 Step::Group { members, alone } => self.run_group(owned, members, alone),
                 Step::One(entry) => self.run_one(owned, entry),
@@ -277,7 +307,7 @@ impl Writer {
         entry: Entry<Waiting>,
     ) -> Option<(Box<Connection>, Publish)> {
         let ran = match &entry.work.work {
-            Work::Script { sql, .. } => group::run_script(&mut connection, sql),
+            Work::Script { reply, sql } => group::run_script(&mut connection, reply, sql),
             Work::Begin { reply } if reply.mailbox().is_closed() => {
                 return Some((connection, Box::new(move || drop(entry))));
             }

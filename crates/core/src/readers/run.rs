@@ -4,9 +4,8 @@ use super::{
     Arc, AssertUnwindSafe, Backoff, Connection, Duration, Entry, Error, ErrorCode, Instant, Lane, OwnedCall, Publish,
     Readers, Reply, Resume, Role, Transaction, Work, catch_unwind, exit, runtime,
 };
-use crate::execute::{CHUNK_ROWS, Chunk, Cursor, Filled, Mode, Place, run_short, writes};
+use crate::execute::{CHUNK_ROWS, Chunk, Cursor, Filled, Mode, Place, run_for, run_short, writes};
 use crate::group::Member;
-use crate::interrupt::env_token;
 use crate::sql::Route;
 use crate::writer;
 
@@ -194,9 +193,9 @@ impl Readers {
             };
         }
         let mut record = Vec::new();
-        connection.interrupt.begin(env_token(reply.env()));
-        let ran = run_short(&mut connection, &call.borrow(), Place::Read, &mut record);
-        connection.interrupt.end();
+        let ran = run_for(&mut connection, &reply, |connection| {
+            run_short(connection, &call.borrow(), Place::Read, &mut record)
+        });
         match ran {
             Ok(()) => Ran::Free(connection, Box::new(move || reply.send(&record))),
             // Nothing of it was seen yet: the first step takes the snapshot.
@@ -215,16 +214,12 @@ impl Readers {
             let mut record = Vec::new();
             let filled = match resume {
                 Resume::Abandon => Err(crate::error::transaction_closed()),
-                Resume::Continue => {
-                    connection.interrupt.begin(env_token(reply.env()));
-                    let filled = cursor.fill(connection, CHUNK_ROWS).and_then(|filled| {
-                        let chunk = Chunk { op, last: filled == Filled::Exhausted, open: false };
-                        cursor.finish(connection, chunk, &mut record)?;
-                        Ok(filled)
-                    });
-                    connection.interrupt.end();
-                    filled
-                }
+                Resume::Continue => run_for(connection, reply, |connection| {
+                    let filled = cursor.fill(connection, CHUNK_ROWS)?;
+                    let chunk = Chunk { op, last: filled == Filled::Exhausted, open: false };
+                    cursor.finish(connection, chunk, &mut record)?;
+                    Ok(filled)
+                }),
             };
             match filled {
                 Ok(Filled::More) => {

@@ -34,6 +34,7 @@ impl Transaction {
         let Some(Core { mut connection, cursors }) = self.core.lock().take() else { return };
         close_all(cursors, &mut connection);
         let outcome = if exit::stopping() { Err(error::process_exiting()) } else { how(&mut connection) };
+        connection.forget_statements();
         let connection = (health == Health::Known && connection.is_clean()).then_some(connection);
         self.state.store(State::Closed as u8, Ordering::Release);
         let late = {

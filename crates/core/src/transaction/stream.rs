@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::drain::Outcome;
 use super::{State, Transaction};
-use crate::error::Result;
 use crate::execute::{CHUNK_ROWS, Chunk, Cursor, Filled};
 use crate::mailbox::Resume;
 use crate::reply::Reply;
@@ -71,8 +70,8 @@ impl Transaction {
             }
             if streaming.reply.is_full() {
                 match self.park(streaming) {
-                    Ok(()) => return Outcome::Parked,
-                    Err((back, how)) => {
+                    None => return Outcome::Parked,
+                    Some((back, how)) => {
                         streaming = back;
                         resume = how;
                     }
@@ -81,8 +80,9 @@ impl Transaction {
         }
     }
 
-    /// Leaves the statement to the mailbox until its chunks are delivered. The turn stays taken.
-    pub(super) fn park(self: &Arc<Self>, streaming: Streaming) -> Result<(), (Streaming, Resume)> {
+    /// Leaves the statement to the mailbox until its chunks are delivered; gives it back when it may go on at once. The turn stays
+    /// taken.
+    pub(super) fn park(self: &Arc<Self>, streaming: Streaming) -> Option<(Streaming, Resume)> {
         let op = streaming.reply.op();
         self.turn.lock().parked = Some(op);
         let slot = Arc::new(parking_lot::Mutex::new(Some(streaming)));
@@ -99,18 +99,15 @@ impl Transaction {
         );
         match parked {
             Ok(()) => {
-                // An expiry between the two lines above found nothing to abandon.
+                // An expiry between the two steps above found nothing to abandon.
                 if self.state() == State::Expired {
                     self.mailbox.abandon(op);
                 }
-                Ok(())
+                None
             }
             Err((_, resume)) => {
                 self.turn.lock().parked = None;
-                match slot.lock().take() {
-                    Some(streaming) => Err((streaming, resume)),
-                    None => Ok(()),
-                }
+                slot.lock().take().map(|streaming| (streaming, resume))
             }
         }
     }

@@ -18,6 +18,8 @@ pub(crate) enum SyncRequest<'a> {
     Script { op: u32, sql: &'a Sql },
     /// The first chunk; the cursor stays open under `cursor` while there is more.
     Open { call: Call<'a>, cursor: u32, limit: usize },
+    /// The same, of a statement that reads.
+    Iterate { call: Call<'a>, cursor: u32, limit: usize },
     /// The next chunk.
     Pull { op: u32, cursor: u32, limit: usize },
 }
@@ -40,6 +42,9 @@ impl Transaction {
                         Ok(())
                     }
                     SyncRequest::Open { ref call, cursor, limit } => core.open_sync(call, place, cursor, limit, out),
+                    SyncRequest::Iterate { ref call, cursor, limit } => {
+                        core.open_cursor(call, place, cursor, limit, out)
+                    }
                     SyncRequest::Pull { op, cursor, limit } => core.pull(op, cursor, limit, out),
                 }),
                 None => Err(self.closed_error()),

@@ -1,6 +1,10 @@
 //! Owns who holds the writer: the grant of an interactive transaction, its return, and what happens to one that lies.
 
-use super::{Arc, Connection, Duration, Entry, Publish, Reply, State, Transaction, Waiting, Work, Writer, runtime};
+use super::{
+    Arc, Connection, Duration, Entry, Publish, Reply, Running, State, Transaction, Waiting, Work, Writer, runtime,
+};
+use crate::group::LONGEST;
+use crate::interrupt::interrupt_until_ended;
 
 /// An environment that has not taken a grant for this long loses it and stands aside.
 pub(crate) const ACCEPT_WITHIN: Duration = Duration::from_millis(50);
@@ -27,7 +31,7 @@ impl Writer {
 
     /// A transaction is over and gives its connection back; none if it could not be brought to a clean state.
     fn released(self: &Arc<Self>, connection: Option<Box<Connection>>, publish: Publish) {
-        self.queue.lock().state = State::Draining;
+        self.queue.lock().state = State::Draining(None);
         if let Some(connection) = connection {
             self.drain(connection, Some(publish));
         } else {
@@ -36,25 +40,33 @@ impl Writer {
         }
     }
 
-    fn watch(self: &Arc<Self>) {
+    pub(super) fn watch(self: &Arc<Self>) {
         let writer = Arc::clone(self);
         runtime::after(WATCH_EVERY, move || writer.look());
     }
 
-    /// Revokes a grant that lies too long, ends a transaction that is open too long.
+    /// Looks at who has the connection. Rests when nobody has it.
     fn look(self: &Arc<Self>) {
-        let (transaction, seq, revocations) = {
+        let held = {
             let mut queue = self.queue.lock();
-            let State::Held { transaction, seq, revocations } = &queue.state else {
-                queue.watching = false;
-                return;
-            };
-            (Arc::clone(transaction), *seq, *revocations)
+            match &mut queue.state {
+                State::Held { transaction, seq, revocations } => Some((Arc::clone(transaction), *seq, *revocations)),
+                State::Draining(running) => {
+                    running.take_if(|running| running.end_if_late());
+                    None
+                }
+                State::Idle | State::Waiting | State::Gone => {
+                    queue.watching = false;
+                    return;
+                }
+            }
         };
-        if transaction.unaccepted_for().is_some_and(|lies| lies >= patience(revocations)) {
-            self.revoke(&transaction, seq, revocations);
-        } else {
-            transaction.expire_if_late();
+        if let Some((transaction, seq, revocations)) = held {
+            if transaction.unaccepted_for().is_some_and(|lies| lies >= patience(revocations)) {
+                self.revoke(&transaction, seq, revocations);
+            } else {
+                transaction.expire_if_late();
+            }
         }
         self.watch();
     }
@@ -75,6 +87,19 @@ impl Writer {
         let mut queue = self.queue.lock();
         queue.line.readmit(env);
         self.start(queue);
+    }
+}
+
+impl Running {
+    /// Interrupts what runs for longer than it may; says whether it did. In a group that is its current member: a group takes
+    /// none after [`LONGEST`].
+    fn end_if_late(&self) -> bool {
+        let late = self.since.elapsed() >= self.limit + LONGEST;
+        if late {
+            self.interrupt.set_overdue();
+            interrupt_until_ended(Arc::clone(&self.interrupt), self.token);
+        }
+        late
     }
 }
 
