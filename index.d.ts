@@ -48,6 +48,7 @@ export declare class Sql {
   readonly values: readonly SqlParameter[];
   /** No other object with the same properties is one. */
   private readonly nominal;
+  private constructor();
 }
 /** The `sql` tag and the functions that make parts of a statement. */
 export interface SqlTag {
@@ -90,6 +91,8 @@ export type StatementValues = readonly SqlParameter[] | readonly [
 /** A statement that reads, made by `tx.prepare`. It ends with its transaction. */
 export declare class Statement<R> {
   #private;
+  /** Made by `tx.prepare`. */
+  protected constructor(engine: never, target: never, sql: never, options: never);
   /** The first row, or `undefined` when there is none. */
   get(...values: StatementValues): Promise<R | undefined>;
   /** The first row; rejects with `NoRowsError` when there is none. */
@@ -107,9 +110,11 @@ export declare class WriteStatement<R> extends Statement<R> {
 /**
  * Statements of a transaction, run on this thread while it waits. They never wait for a lock or for another thread.
  *
- * They throw what the asynchronous ones reject with, and `StatementInFlightError` while one of those is running.
+ * They throw what the asynchronous ones reject with, and `StatementInFlightError` until those have been answered.
  */
 export declare class SyncRead {
+  /** Made by `tx.sync`. */
+  protected constructor(engine: never, target: never);
   /** The first row, or `undefined` when there is none. */
   get<R = Row>(sql: string | Sql, parameters?: SqlParameters, options?: ObjectRowOptions): R | undefined;
   /** The first row as an array, or `undefined` when there is none. */
@@ -126,7 +131,10 @@ export declare class SyncRead {
   query<R = Row>(sql: string | Sql, parameters?: SqlParameters, options?: ObjectRowOptions): QueryResult<R>;
   /** The same, with rows as arrays. */
   query<R = ArrayRow>(sql: string | Sql, parameters: SqlParameters | undefined, options: ArrayRowOptions): QueryResult<R>;
-  /** The rows one by one. Other statements may run between two rows. */
+  /**
+   * The rows one by one. Other statements may run between two rows. A statement that writes is refused with
+   * `StatementError`; use `all`.
+   */
   iterate<R = Row>(sql: string | Sql, parameters?: SqlParameters, options?: ObjectRowOptions & BatchOptions): Generator<R, undefined, undefined>;
   /** The rows one by one as arrays. */
   iterate<R = ArrayRow>(sql: string | Sql, parameters: SqlParameters | undefined, options: ArrayRowOptions & BatchOptions): Generator<R, undefined, undefined>;
@@ -150,10 +158,12 @@ export declare class SyncWrite extends SyncRead {
  */
 export declare class ReadTransaction {
   #private;
+  /** Made by `db.read` and `db.write`. */
+  protected constructor(engine: never, target: never);
   /**
    * The same statements on this thread, without waiting for the engine's: for many short statements in a row.
    *
-   * Throws `StatementInFlightError` while an asynchronous statement of this transaction is running.
+   * Throws `StatementInFlightError` until every asynchronous statement of this transaction has been answered.
    */
   get sync(): SyncRead;
   /** The first row, or `undefined` when there is none. */
@@ -441,7 +451,7 @@ export declare class DatabaseClosedError extends SqlflowError {
 }
 /**
  * The file is already open in this process with options that cannot differ (`synchronous`, `readers`,
- * `maxQueued`).
+ * `maxQueued`, `readOnly`).
  */
 export declare class OptionsConflictError extends SqlflowError {
   readonly code = "OPTIONS_CONFLICT";
@@ -492,7 +502,7 @@ export declare class TransactionTimeoutError extends SqlflowError {
 export declare class AbortError extends SqlflowError {
   readonly code = "ABORT_ERR";
 }
-/** `tx.sync` was used while an asynchronous statement of the same transaction was running; await it first. */
+/** `tx.sync` was used before an asynchronous statement of the same transaction was answered; await it first. */
 export declare class StatementInFlightError extends SqlflowError {
   readonly code = "STATEMENT_IN_FLIGHT";
 }

@@ -29,6 +29,19 @@ describe('sql`...`', () => {
     assert.equal(sql`SELECT '\u00e9\n'`.text, "SELECT 'é\n'");
   });
 
+  it('refuses an escape that JavaScript cannot read, wherever it is', () => {
+    const made = [
+      () => sql`SELECT '\u'`,
+      () => sql`SELECT '\u', ${1}`,
+      () => sql`SELECT ${1}, '\u'`,
+      () => sql`SELECT ${sql`1`}, '\x'`,
+    ];
+    for (const make of made) {
+      assert.throws(make, ParameterError);
+      assert.throws(make, /^ParameterError: piece [12] of the sql`...` template holds an escape/);
+    }
+  });
+
   it('does not take an object that only looks like a fragment', () => {
     const forged = JSON.parse('{"text": "DROP TABLE t", "values": []}');
     const statement = sql`SELECT ${forged}`;

@@ -177,6 +177,28 @@ describe('what cannot be bound', () => {
     assert.equal(refused(new Array(1)), 'parameter 1 is undefined; bind null for NULL');
   });
 
+  it('includes bytes that were transferred', () => {
+    const buffer = new ArrayBuffer(8);
+    const views = [new Uint8Array(8), new Float64Array(1), new DataView(new ArrayBuffer(8))];
+    structuredClone(null, { transfer: [buffer, ...views.map((view) => view.buffer)] });
+    for (const gone of [buffer, ...views]) {
+      assert.match(refused([1, gone]), /^parameter 2 is detached, or ends beyond its buffer; /);
+      assert.match(refused({ b: gone }), /^parameter :b is detached, /);
+    }
+  });
+
+  it('includes a view that a shrinking buffer has cut off, and not one that is empty', () => {
+    const [buffer, views] = runInContext(
+      `{ const buffer = new ArrayBuffer(8, { maxByteLength: 8 });
+         [buffer, [new Uint8Array(buffer, 4, 4), new DataView(buffer, 4, 4)]] }`,
+      createContext(),
+    );
+    for (const view of views) assert.equal(body([view], 9).readUInt8(), 6);
+    buffer.resize(2);
+    for (const view of views) assert.match(refused([view]), /^parameter 1 is detached, or ends beyond its buffer; /);
+    for (const empty of [new ArrayBuffer(0), new Uint8Array(0), new DataView(new ArrayBuffer(0))]) body([empty], 5);
+  });
+
   it('includes lone surrogates, short and long', () => {
     assert.match(refused(['\ud800']), /^parameter 1 holds a lone surrogate/);
     assert.match(refused({ s: `${'x'.repeat(100)}\udfff` }), /^parameter :s holds a lone surrogate/);

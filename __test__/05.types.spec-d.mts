@@ -7,21 +7,21 @@ import {
   NoRowsError,
   type OpenOptions,
   type QueryResult,
-  type ReadTransaction,
+  ReadTransaction,
   type Row,
   type RunResult,
-  type Sql,
+  Sql,
   SqlError,
   SqlflowError,
   type SqlParameter,
   type SqlParameters,
   type SqlValue,
-  type Statement,
-  type SyncRead,
+  Statement,
+  SyncRead,
   type SyncWrite,
   sql,
   type WriteStatement,
-  type WriteTransaction,
+  WriteTransaction,
 } from 'sqlflow';
 
 /** `true` when the two types are the same one, not only assignable to each other. */
@@ -209,6 +209,16 @@ export async function options(path: string, db: Database): Promise<void> {
   await Database.open(new URL('file:///a.db'));
   // @ts-expect-error not made by new
   new Database();
+  // @ts-expect-error nor is a statement
+  new Sql('SELECT 1', []);
+  // @ts-expect-error nor a prepared one
+  new Statement();
+  // @ts-expect-error nor a transaction
+  new ReadTransaction();
+  // @ts-expect-error of either kind
+  new WriteTransaction();
+  // @ts-expect-error nor what runs on this thread
+  new SyncRead();
   // @ts-expect-error not a mode of rows
   await db.get('SELECT 1', [], { rowMode: 'map' });
   // @ts-expect-error for iterators only

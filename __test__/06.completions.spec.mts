@@ -15,7 +15,7 @@ class Finished {
   readonly response = new ArrayBuffer(RESPONSE_BYTES);
   readonly operations = new Operations(2);
   readonly completions = new Completions(this, this.response, this.operations, new Decoder(() => []));
-  readonly #drains: Uint8Array[][] = [];
+  readonly #drains: (Uint8Array[] | undefined)[] = [];
   drains = 0;
 
   add(...records: Uint8Array[]): this {
@@ -23,9 +23,16 @@ class Finished {
     return this;
   }
 
-  drain(): number | ArrayBuffer {
+  /** A drain that finds nothing, by an engine that expects something soon. */
+  addNothingYet(): this {
+    this.#drains.push(undefined);
+    return this;
+  }
+
+  drain(): number | ArrayBuffer | undefined {
     this.drains++;
-    const records = this.#drains.shift() ?? [];
+    const records = this.#drains.length === 0 ? [] : this.#drains.shift();
+    if (records === undefined) return undefined;
     const bytes = Buffer.concat(records);
     if (bytes.length > this.response.byteLength) return new Uint8Array(bytes).buffer;
     new Uint8Array(this.response).set(bytes);
@@ -93,6 +100,20 @@ describe('a drain', () => {
     await nextTurn();
     await nextTurn();
     assert.equal(engine.drains, 3);
+  });
+
+  it('looks again by an immediate when there is nothing yet, and not when there is nothing', async () => {
+    const engine = new Finished();
+    const { slot, promise } = engine.start(Outcome.done);
+    engine.addNothingYet().addNothingYet().add(done(slot.index)).addNothingYet();
+    engine.completions.wake();
+    assert.equal(engine.drains, 1);
+    await promise;
+    for (let turn = 0; turn < 5; turn++) await nextTurn();
+    assert.equal(engine.drains, 5);
+    engine.completions.wake();
+    await nextTurn();
+    assert.equal(engine.drains, 6);
   });
 
   it('gives way within a large result, and loses nothing of it', async () => {

@@ -9,6 +9,7 @@ import {
   type ArrayRowOptions,
   type BatchOptions,
   batchMode,
+  batchRows,
   checkOpenOptions,
   checkPath,
   type ObjectRowOptions,
@@ -137,7 +138,7 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
     const target = await this.#engine.begin(this.#target, 'write');
     let value: T;
     try {
-      const tx = new WriteTransaction(this.#engine, target);
+      const tx = WriteTransaction.of(this.#engine, target);
       value = await fn(this.#queriers.write(tx) as W, tx);
     } catch (error) {
       await endByRollback(this.#engine, target);
@@ -207,6 +208,7 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
   ): AsyncRows<Rw>;
   iterate<Rw>(sql: string | Sql, parameters?: SqlParameters, options?: QueryOptions & BatchOptions): AsyncRows<Rw> {
     batchMode(options, 0);
+    batchRows(options);
     const cursor = new ManagedCursor(this.#engine, this.#target, this.#cursors, { sql, parameters, options });
     const rows = new RowIterator<Rw>(cursor);
     ManagedCursor.endWith(rows, cursor);
@@ -261,11 +263,11 @@ function checkClosure(fn: unknown): void {
 
 /** With one querier for both, closures of `read` get a transaction that has the methods that write; the engine refuses them. */
 function queriersOf(querier: Querier<unknown, unknown> | undefined): Queriers {
-  const reading = (ofEngine: Engine, target: Target) => new ReadTransaction(ofEngine, target);
+  const reading = (ofEngine: Engine, target: Target) => ReadTransaction.of(ofEngine, target);
   if (querier === undefined) return { readTransaction: reading, read: (tx) => tx, write: (tx) => tx };
   if (typeof querier !== 'function') return { readTransaction: reading, read: querier.read, write: querier.write };
   return {
-    readTransaction: (ofEngine, target) => new WriteTransaction(ofEngine, target),
+    readTransaction: (ofEngine, target) => WriteTransaction.of(ofEngine, target),
     read: (tx) => querier(tx as WriteTransaction),
     write: querier,
   };

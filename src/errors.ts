@@ -128,7 +128,7 @@ export class DatabaseClosedError extends SqlflowError {
 
 /**
  * The file is already open in this process with options that cannot differ (`synchronous`, `readers`,
- * `maxQueued`).
+ * `maxQueued`, `readOnly`).
  */
 export class OptionsConflictError extends SqlflowError {
   override readonly code = 'OPTIONS_CONFLICT';
@@ -190,7 +190,7 @@ export class AbortError extends SqlflowError {
   override readonly code = 'ABORT_ERR';
 }
 
-/** `tx.sync` was used while an asynchronous statement of the same transaction was running; await it first. */
+/** `tx.sync` was used before an asynchronous statement of the same transaction was answered; await it first. */
 export class StatementInFlightError extends SqlflowError {
   override readonly code = 'STATEMENT_IN_FLIGHT';
 }

@@ -14,10 +14,14 @@ export class Sql {
   /** No other object with the same properties is one. */
   declare private readonly nominal: true;
 
-  /** @internal */
-  constructor(text: string, values: readonly SqlParameter[]) {
+  private constructor(text: string, values: readonly SqlParameter[]) {
     this.text = text;
     this.values = values;
+  }
+
+  /** @internal */
+  static of(text: string, values: readonly SqlParameter[]): Sql {
+    return new Sql(text, values);
   }
 
   /** @internal */
@@ -65,17 +69,30 @@ function tag(strings: TemplateStringsArray, ...values: readonly (SqlParameter | 
   if (!values.some(isSql)) {
     let text = texts.get(strings);
     if (text === undefined) {
-      text = strings.join('?');
+      text = piece(strings, 0);
+      for (let index = 1; index < strings.length; index++) text += `?${piece(strings, index)}`;
       texts.set(strings, text);
     }
-    return new Sql(text, values as readonly SqlParameter[]);
+    return Sql.of(text, values as readonly SqlParameter[]);
   }
-  let text = strings[0] ?? '';
+  let text = piece(strings, 0);
   const bound: SqlParameter[] = [];
   for (let index = 0; index < values.length; index++) {
-    text += place(values[index], bound) + (strings[index + 1] ?? '');
+    text += place(values[index], bound) + piece(strings, index + 1);
   }
-  return new Sql(text, bound);
+  return Sql.of(text, bound);
+}
+
+/** A piece of a template. JavaScript makes it `undefined`, not an error, when it holds an escape that has no meaning. */
+function piece(strings: readonly (string | undefined)[], index: number): string {
+  const text = strings[index];
+  if (text === undefined) {
+    throw new ParameterError(
+      `piece ${index + 1} of the sql\`...\` template holds an escape that JavaScript cannot read, such as \\u without ` +
+        'four digits; write the backslash twice',
+    );
+  }
+  return text;
 }
 
 /** The text of one part; its values go to `bound`. */
@@ -98,12 +115,12 @@ function join(parts: readonly (SqlParameter | Sql)[], separator?: Sql): Sql {
     text += separator === undefined ? ', ' : place(separator, bound);
     text += place(parts[index], bound);
   }
-  return new Sql(text, bound);
+  return Sql.of(text, bound);
 }
 
 function identifier(...names: readonly string[]): Sql {
   if (names.length === 0) throw new ParameterError('sql.identifier needs a name');
-  return new Sql(names.map(quoted).join('.'), []);
+  return Sql.of(names.map(quoted).join('.'), []);
 }
 
 function quoted(name: string): string {
@@ -115,7 +132,7 @@ function quoted(name: string): string {
 
 function raw(text: string): Sql {
   if (typeof text !== 'string') throw new ParameterError(`sql.raw needs a string, got ${typeof text}`);
-  return new Sql(text, []);
+  return Sql.of(text, []);
 }
 
 /** SQL text with values that become parameters: see {@link SqlTag}. */

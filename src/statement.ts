@@ -21,13 +21,21 @@ export class Statement<R> {
   protected readonly sql: string | Sql;
   readonly #options: QueryOptions | undefined;
 
+  /** Made by `tx.prepare`. */
+  protected constructor(engine: never, target: never, sql: never, options: never);
   /** @internal */
-  constructor(engine: Engine, target: Target, sql: string | Sql, options: QueryOptions | undefined) {
+  protected constructor(engine: Engine, target: Target, sql: string | Sql, options: QueryOptions | undefined);
+  protected constructor(engine: Engine, target: Target, sql: string | Sql, options: QueryOptions | undefined) {
     queryMode(options, 0);
     this.engine = engine;
     this.target = target;
     this.sql = sql;
     this.#options = options === undefined ? undefined : { ...options };
+  }
+
+  /** @internal */
+  static of<R>(engine: Engine, target: Target, sql: string | Sql, options: QueryOptions | undefined): Statement<R> {
+    return new Statement<R>(engine, target, sql, options);
   }
 
   /** The first row, or `undefined` when there is none. */
@@ -57,6 +65,16 @@ export class Statement<R> {
 
 /** A statement of a write transaction, made by `tx.prepare`. */
 export class WriteStatement<R> extends Statement<R> {
+  /** @internal */
+  static override of<R>(
+    engine: Engine,
+    target: Target,
+    sql: string | Sql,
+    options: QueryOptions | undefined,
+  ): WriteStatement<R> {
+    return new WriteStatement<R>(engine, target, sql, options);
+  }
+
   /** Runs the statement for what it changes; rows it gives are dropped. */
   run(...values: StatementValues): Promise<RunResult> {
     return this.engine.statement(this.target, Form.run, this.sql, bag(values), undefined) as Promise<RunResult>;

@@ -10,7 +10,7 @@ import type { ArrayRow, QueryResult, Row, RunResult, SqlParameters } from './val
 /**
  * Statements of a transaction, run on this thread while it waits. They never wait for a lock or for another thread.
  *
- * They throw what the asynchronous ones reject with, and `StatementInFlightError` while one of those is running.
+ * They throw what the asynchronous ones reject with, and `StatementInFlightError` until those have been answered.
  */
 export class SyncRead {
   /** @internal */
@@ -18,10 +18,18 @@ export class SyncRead {
   /** @internal */
   protected readonly target: Target;
 
+  /** Made by `tx.sync`. */
+  protected constructor(engine: never, target: never);
   /** @internal */
-  constructor(engine: Engine, target: Target) {
+  protected constructor(engine: Engine, target: Target);
+  protected constructor(engine: Engine, target: Target) {
     this.engine = engine;
     this.target = target;
+  }
+
+  /** @internal */
+  static of(engine: Engine, target: Target): SyncRead {
+    return new SyncRead(engine, target);
   }
 
   /** The first row, or `undefined` when there is none. */
@@ -60,7 +68,10 @@ export class SyncRead {
     return this.engine.statementSync(this.target, Form.query, sql, parameters, options) as QueryResult<R>;
   }
 
-  /** The rows one by one. Other statements may run between two rows. */
+  /**
+   * The rows one by one. Other statements may run between two rows. A statement that writes is refused with
+   * `StatementError`; use `all`.
+   */
   iterate<R = Row>(
     sql: string | Sql,
     parameters?: SqlParameters,
@@ -83,6 +94,11 @@ export class SyncRead {
 
 /** Statements of a write transaction, run on this thread. */
 export class SyncWrite extends SyncRead {
+  /** @internal */
+  static override of(engine: Engine, target: Target): SyncWrite {
+    return new SyncWrite(engine, target);
+  }
+
   /** Runs a statement for what it changes; rows it gives are dropped. */
   run(sql: string | Sql, parameters?: SqlParameters): RunResult {
     return this.engine.statementSync(this.target, Form.run, sql, parameters, undefined) as RunResult;

@@ -26,19 +26,27 @@ export class ReadTransaction {
   protected readonly target: Target;
   #sync: SyncRead | undefined = undefined;
 
+  /** Made by `db.read` and `db.write`. */
+  protected constructor(engine: never, target: never);
   /** @internal */
-  constructor(engine: Engine, target: Target) {
+  protected constructor(engine: Engine, target: Target);
+  protected constructor(engine: Engine, target: Target) {
     this.engine = engine;
     this.target = target;
+  }
+
+  /** @internal */
+  static of(engine: Engine, target: Target): ReadTransaction {
+    return new ReadTransaction(engine, target);
   }
 
   /**
    * The same statements on this thread, without waiting for the engine's: for many short statements in a row.
    *
-   * Throws `StatementInFlightError` while an asynchronous statement of this transaction is running.
+   * Throws `StatementInFlightError` until every asynchronous statement of this transaction has been answered.
    */
   get sync(): SyncRead {
-    this.#sync ??= new SyncRead(this.engine, this.target);
+    this.#sync ??= SyncRead.of(this.engine, this.target);
     return this.#sync;
   }
 
@@ -132,7 +140,7 @@ export class ReadTransaction {
   /** The same, with rows as arrays. */
   prepare<R = ArrayRow>(sql: string | Sql, options: ArrayRowOptions): Statement<R>;
   prepare<R>(sql: string | Sql, options?: QueryOptions): Statement<R> {
-    return new Statement<R>(this.engine, this.target, sql, options);
+    return Statement.of<R>(this.engine, this.target, sql, options);
   }
 
   #cursor(
@@ -152,9 +160,14 @@ export class ReadTransaction {
 export class WriteTransaction extends ReadTransaction {
   #syncWrite: SyncWrite | undefined = undefined;
 
+  /** @internal */
+  static override of(engine: Engine, target: Target): WriteTransaction {
+    return new WriteTransaction(engine, target);
+  }
+
   /** The same statements on this thread: see `ReadTransaction.sync`. */
   override get sync(): SyncWrite {
-    this.#syncWrite ??= new SyncWrite(this.engine, this.target);
+    this.#syncWrite ??= SyncWrite.of(this.engine, this.target);
     return this.#syncWrite;
   }
 
@@ -173,6 +186,6 @@ export class WriteTransaction extends ReadTransaction {
   /** The same, with rows as arrays. */
   override prepare<R = ArrayRow>(sql: string | Sql, options: ArrayRowOptions): WriteStatement<R>;
   override prepare<R>(sql: string | Sql, options?: QueryOptions): WriteStatement<R> {
-    return new WriteStatement<R>(this.engine, this.target, sql, options);
+    return WriteStatement.of<R>(this.engine, this.target, sql, options);
   }
 }

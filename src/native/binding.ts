@@ -21,6 +21,11 @@ export interface Native {
   setup(request: ArrayBuffer, response: ArrayBuffer, sync: ArrayBuffer, wake: () => void): void;
   submit(byteLength: number): void;
   submitFrom(buffer: ArrayBuffer, byteLength: number): void;
+  /**
+   * Takes finished records: the bytes it wrote into the response buffer, or one record too large for that in a buffer of
+   * its own. 0: nothing is left, and `wake` is called when there is more. `undefined`: nothing yet, and `wake` will not
+   * be called; look again by an immediate.
+   */
   drain(): number | ArrayBuffer | undefined;
   sync(byteLength: number): number | ArrayBuffer;
   syncFrom(buffer: ArrayBuffer, byteLength: number): number | ArrayBuffer;

@@ -117,6 +117,7 @@ export class Bridge implements Engine {
     try {
       text = typeof sql === 'string' ? sql : textOf(sql);
       if (target.ended) throw closed();
+      if (target.inFlight > 0) throw inFlight();
       const mode = options === undefined ? target.mode : queryMode(options, target.mode);
       const values = this.#values(sql, parameters, form.kind);
       const id = this.#statements.id(text);
@@ -160,8 +161,9 @@ export class Bridge implements Engine {
     let text = '';
     try {
       text = textOf(cursor.sql);
-      if (cursor.target.ended) throw closed();
       const { target, id, mode, limit } = cursor;
+      if (target.ended) throw closed();
+      if (target.inFlight > 0) throw inFlight();
       const values = this.#values(cursor.sql, cursor.parameters, Kind.cursor);
       const statement = this.#statements.id(text);
       return this.#runSync(target, Kind.cursor, Outcome.batch, mode, text, statement, id, limit, values) as Batch;
@@ -176,6 +178,7 @@ export class Bridge implements Engine {
     try {
       const { target, id, mode, limit } = cursor;
       if (target.ended) throw closed();
+      if (target.inFlight > 0) throw inFlight();
       return this.#runSync(target, Kind.pull, Outcome.batch, mode, text, 0, id, limit, undefined) as Batch;
     } catch (error) {
       throw errorOf(error, text);
@@ -314,5 +317,13 @@ function closed(): Failure {
   return new Failure(
     FailureCode.transactionClosed,
     'the transaction has ended: await every statement inside the closure of read or write, and do not keep tx beyond it',
+  );
+}
+
+/** Decided here, not by whether the engine has finished: what a caller may do depends on what it has seen. */
+function inFlight(): Failure {
+  return new Failure(
+    FailureCode.statementInFlight,
+    'an asynchronous statement of this transaction has not been answered yet; await it before you use tx.sync',
   );
 }

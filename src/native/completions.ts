@@ -15,10 +15,22 @@ const BUDGET_MS = 1;
 /** Bytes decoded between two looks at the clock. */
 const CLOCK_BYTES = 16 * 1024;
 
-/** The part of the addon that completions come from. */
+/** The part of the addon that completions come from; see `Native.drain`. */
 export interface CompletionSource {
   drain(): number | ArrayBuffer | undefined;
 }
+
+/** What asking the engine for records has given. */
+const Taken = {
+  /** There are records to settle. */
+  records: 0,
+  /** None yet, but the engine expects some and will not signal: ask again in the next turn. */
+  later: 1,
+  /** None; the engine signals when there are. */
+  asleep: 2,
+} as const;
+
+type Taken = (typeof Taken)[keyof typeof Taken];
 
 /** Takes completion records and settles the operations they belong to. */
 export class Completions {
@@ -33,7 +45,6 @@ export class Completions {
   #pending: Reader;
   #position = 0;
   #end = 0;
-  #again = false;
 
   /** `response` is the buffer that `source.drain` fills. */
   constructor(source: CompletionSource, response: ArrayBuffer, operations: Operations, decoder: Decoder) {
@@ -48,14 +59,13 @@ export class Completions {
    * Settles what the engine has finished, for one turn of the loop.
    *
    * Continued by an immediate, never by a signal of its own: Node would dispatch a thousand of those in one turn. The
-   * engine does not signal again until a drain has found nothing.
+   * engine does not signal again until a drain has answered 0.
    */
   #drain(): void {
-    if (this.#position === this.#end && !this.#take()) {
-      if (this.#again) setImmediate(this.wake);
-      return;
-    }
+    const taken = this.#position === this.#end ? this.#take() : Taken.records;
+    if (taken === Taken.asleep) return;
     setImmediate(this.wake);
+    if (taken === Taken.later) return;
     const reader = this.#pending;
     const until = now() + BUDGET_MS;
     let looked = this.#position;
@@ -71,14 +81,13 @@ export class Completions {
     }
   }
 
-  /** Takes records from the engine; `false` when there are none. */
-  #take(): boolean {
+  /** Takes records from the engine. */
+  #take(): Taken {
     const drained = this.#source.drain();
     this.#position = 0;
-    this.#again = drained === undefined;
     if (drained === undefined) {
       this.#end = 0;
-      return false;
+      return Taken.later;
     }
     if (typeof drained === 'number') {
       this.#pending = this.#responses;
@@ -87,7 +96,7 @@ export class Completions {
       this.#pending = new Reader(drained);
       this.#end = this.#pending.field(0, 0);
     }
-    return this.#end > 0;
+    return this.#end > 0 ? Taken.records : Taken.asleep;
   }
 
   /** Settles one record. Whatever goes wrong in it stays with its operation. */

@@ -44,6 +44,7 @@ export const FailureCode = {
   databaseClosed: 11,
   parameter: 16,
   statement: 17,
+  statementInFlight: 23,
   protocol: 24,
   tooLarge: 26,
   /** Beyond the wire: only this side makes it. */

@@ -117,6 +117,9 @@ export class Parameters {
         }
         const bytes = toBytes(value);
         if (bytes === undefined) throw unsupported(index, name, complaint(value));
+        if (bytes === 'gone') {
+          throw unsupported(index, name, 'is detached, or ends beyond its buffer; bind a copy made before');
+        }
         this.values[index] = bytes;
         return 5 + bytes.length;
       }
@@ -199,10 +202,22 @@ function getter(prototype: unknown, name: string): (this: unknown) => unknown {
   return get;
 }
 
-/** The bytes of a view or buffer, read through the language's own getters: a subclass may have overridden them. */
-function toBytes(value: object): Uint8Array | undefined {
-  if (types.isAnyArrayBuffer(value)) return new Uint8Array(value);
-  if (!ArrayBuffer.isView(value)) return undefined;
+/**
+ * The bytes of a view or buffer; `undefined` when it is neither, `'gone'` when they were transferred or cut off.
+ *
+ * Node 20 cannot ask a buffer whether it is detached; making a view of one throws, and so does measuring a `DataView`.
+ */
+function toBytes(value: object): Uint8Array | 'gone' | undefined {
+  try {
+    if (types.isAnyArrayBuffer(value)) return new Uint8Array(value);
+    return ArrayBuffer.isView(value) ? bytesOfView(value) : undefined;
+  } catch {
+    return 'gone';
+  }
+}
+
+/** Read through the language's own getters: a subclass may have overridden them. */
+function bytesOfView(value: ArrayBufferView): Uint8Array | undefined {
   const access = types.isDataView(value) ? dataViewAccess : arrayAccess;
   const buffer = access.buffer.call(value);
   const byteOffset = access.byteOffset.call(value);
@@ -210,5 +225,7 @@ function toBytes(value: object): Uint8Array | undefined {
   if (!types.isAnyArrayBuffer(buffer) || typeof byteOffset !== 'number' || typeof byteLength !== 'number') {
     return undefined;
   }
+  // A view that was cut off says it is empty; only the language's own methods tell the two apart, by throwing.
+  if (byteLength === 0 && !types.isDataView(value)) typedArray.keys.call(value);
   return new Uint8Array(buffer, byteOffset, byteLength);
 }

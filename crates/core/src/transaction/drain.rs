@@ -62,10 +62,8 @@ impl Transaction {
                 Request::Rollback { reply } => {
                     return self.finish(Connection::rollback, reply, Health::Known);
                 }
-                Request::CloseCursor { cursor } => {
-                    self.with_core(|core| core.close(cursor));
-                    Outcome::Nothing
-                }
+                // Taken care of by `next`.
+                Request::CloseCursor { .. } => Outcome::Nothing,
                 Request::Statement { reply, call } => self.statement(reply, &call.borrow()),
                 Request::Script { reply, sql } => {
                     let ran = self.guarded_run(|core, place| run_script(&mut core.connection, &sql, place));
@@ -113,13 +111,22 @@ impl Transaction {
         }
     }
 
-    /// The next request, or the turn given up.
+    /// The next request, or the turn given up. Cursors that were closed meanwhile are closed first: nobody waits for that, and
+    /// whoever comes next is not to find the turn taken by it.
     pub(super) fn next(&self, answered: usize) -> Option<Request> {
-        let mut turn = self.turn.lock();
-        turn.awaited -= answered;
-        let next = turn.queue.pop_front();
-        turn.busy = next.is_some();
-        next
+        self.turn.lock().awaited -= answered;
+        loop {
+            let next = {
+                let mut turn = self.turn.lock();
+                let next = turn.queue.pop_front();
+                turn.busy = next.is_some();
+                next
+            };
+            match next {
+                Some(Request::CloseCursor { cursor }) => self.with_core(|core| core.close(cursor)),
+                next => return next,
+            };
+        }
     }
 
     /// Passes the turn on first, publishes then: whoever sees the result finds the transaction free.
