@@ -196,7 +196,8 @@ impl Client {
         };
         match (mode, call.sql.route(), database.writer()) {
             (Mode::Run, _, Some(writer)) => writer.submit(writer::Work::Run(Member::new(reply, call))),
-            (Mode::Run, ..) | (_, Route::Writer, _) => to_writer(reply, call),
+            // Without a writer the guess is left to a reader, which knows.
+            (Mode::Run, ..) | (_, Route::Writer, Some(_)) => to_writer(reply, call),
             _ => database.readers().submit(readers::Work::Run { reply, call }),
         }
     }

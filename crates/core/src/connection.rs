@@ -105,7 +105,12 @@ impl Connection {
                 "{} cannot be opened: this process may not write it; use readOnly: true to read it",
                 path.display()
             );
-            return Err(Error { code: ErrorCode::CannotOpen, message: why, sqlite: ffi::SQLITE_READONLY, offset: -1 });
+            return Err(Error {
+                code: ErrorCode::ReadOnlyDatabase,
+                message: why,
+                sqlite: ffi::SQLITE_READONLY,
+                offset: -1,
+            });
         }
         let interrupt = Arc::new(Interrupt::new(db.get_interrupt_handle()));
         exit::register(&interrupt);

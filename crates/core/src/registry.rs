@@ -27,6 +27,14 @@ struct Request {
     path: String,
     options: OpenOptions,
     opened: Opened,
+    /// When it was asked for: each has its own patience with a busy file.
+    since: Instant,
+}
+
+impl Request {
+    fn is_late(&self) -> bool {
+        self.since.elapsed() >= self.options.busy_timeout
+    }
 }
 
 enum State {
@@ -49,7 +57,7 @@ static FILES: LazyLock<Mutex<HashMap<PathBuf, Entry>>> = LazyLock::new(|| Mutex:
 
 /// Opens the file at `path`, or joins those who have it open.
 pub(crate) fn open(path: String, options: OpenOptions, opened: Opened) {
-    spawn(Request { path, options, opened });
+    spawn(Request { path, options, opened, since: Instant::now() });
 }
 
 fn spawn(request: Request) {
@@ -78,10 +86,7 @@ fn find(path: PathBuf, request: Request) {
         Found::Joined(database, opened) => opened(Ok(database)),
         Found::Refused(error, opened) => opened(Err(error)),
         Found::Waits => {}
-        Found::New(Request { options, opened, .. }) => {
-            let opening = Opening::new(path.clone(), options.clone());
-            attempt(Try { path, opening, opened, since: Instant::now(), backoff: Backoff::new(), options });
-        }
+        Found::New(request) => attempt(Try::new(path, request)),
     }
 }
 
@@ -127,35 +132,73 @@ fn join(database: &Arc<Database>, handles: &mut usize, options: &OpenOptions) ->
 struct Try {
     path: PathBuf,
     opening: Opening,
-    opened: Opened,
-    options: OpenOptions,
-    since: Instant,
+    request: Request,
     backoff: Backoff,
+}
+
+impl Try {
+    fn new(path: PathBuf, request: Request) -> Self {
+        let opening = Opening::new(path.clone(), request.options.clone());
+        Self { path, opening, request, backoff: Backoff::new() }
+    }
 }
 
 /// Tries once; while the file is busy a timer tries again, on no thread.
 fn attempt(mut this: Try) {
     let tried = catch_unwind(AssertUnwindSafe(|| this.opening.attempt()));
     let outcome = match tried {
-        Ok(Err(error)) if error.is_busy() && this.since.elapsed() < this.options.busy_timeout => {
-            let delay = this.backoff.next();
-            return runtime::after(delay, move || {
-                runtime::spawn(Lane::Open, move || {
-                    let Some(_inside) = exit::enter() else { return };
-                    attempt(this);
-                });
-            });
-        }
+        Ok(Err(error)) if error.is_busy() => return busy(this, &error),
         Ok(outcome) => outcome,
-        Err(_) => Err(Error::new(
-            ErrorCode::EnginePanic,
-            format!("the engine failed while it opened {}", this.path.display()),
-        )),
+        Err(_) => {
+            let why = format!("the engine failed while it opened {}", this.path.display());
+            Err(Error::new(ErrorCode::EnginePanic, why))
+        }
     };
     if outcome.is_err() {
         this.opening.give_up();
     }
-    conclude(&this.path, outcome.map(Arc::new), this.opened);
+    conclude(&this.path, outcome.map(Arc::new), this.request.opened);
+}
+
+/// The file is busy: whoever has waited for its own `busyTimeoutMs` is told, the others go on trying.
+fn busy(mut this: Try, error: &Error) {
+    let (mut late, next) = {
+        let mut files = FILES.lock();
+        let Some(Entry { state: State::Opening(waiting), .. }) = files.get_mut(&this.path) else { return };
+        let (late, mut stay): (Vec<Request>, Vec<Request>) =
+            std::mem::take(waiting).into_iter().partition(Request::is_late);
+        let next = this.request.is_late().then(|| if stay.is_empty() { None } else { Some(stay.remove(0)) });
+        *waiting = stay;
+        if matches!(next, Some(None)) {
+            files.remove(&this.path);
+        }
+        (late, next)
+    };
+    match next {
+        None => again(this),
+        Some(next) => {
+            this.opening.give_up();
+            late.push(this.request);
+            if let Some(next) = next {
+                again(Try::new(this.path, next));
+            }
+        }
+    }
+    let message =
+        format!("{}: another process holds a lock of the file, and held it for all of busyTimeoutMs", error.message);
+    for request in late {
+        (request.opened)(Err(Error { message: message.clone(), ..error.clone() }));
+    }
+}
+
+fn again(mut this: Try) {
+    let delay = this.backoff.next();
+    runtime::after(delay, move || {
+        runtime::spawn(Lane::Open, move || {
+            let Some(_inside) = exit::enter() else { return };
+            attempt(this);
+        });
+    });
 }
 
 /// Records the outcome, and answers everybody who waits for it.

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock, Weak};
 
 use parking_lot::Mutex;
 
-use crate::text::first_word;
+use crate::text::seems_to_write;
 
 /// Where a statement runs. A guess until a connection has prepared it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,20 +16,10 @@ pub(crate) enum Route {
     Writer = 1,
 }
 
-/// Words that make a statement that begins with WITH one that may write.
-const WRITING_WORDS: [&str; 4] = ["delete", "insert", "replace", "update"];
-
 /// The queue for a text that nobody has prepared yet. Statements that write must not take the way round by a reader, on which
-/// they would overtake each other; one that only looks like writing is merely served by the writer, once.
+/// they would overtake each other.
 fn guess(text: &str) -> Route {
-    let first = first_word(text);
-    let reads = if first.eq_ignore_ascii_case("with") {
-        let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        !words.any(|word| WRITING_WORDS.iter().any(|writing| word.eq_ignore_ascii_case(writing)))
-    } else {
-        ["", "select", "values", "explain", "pragma"].iter().any(|reading| first.eq_ignore_ascii_case(reading))
-    };
-    if reads { Route::Reader } else { Route::Writer }
+    if seems_to_write(text) { Route::Writer } else { Route::Reader }
 }
 
 /// One SQL text.
@@ -92,16 +82,6 @@ mod tests {
         let first = Sql::intern("SELECT 'one key'");
         assert_eq!(first.key, Sql::intern("SELECT 'one key'").key);
         assert_ne!(first.key, Sql::intern("SELECT 'another key'").key);
-    }
-
-    #[test]
-    fn what_may_write_goes_to_the_writer_at_once() {
-        for text in ["INSERT INTO t", " -- a comment\n delete from t", "with a as (select 1) Insert into t", "vacuum"] {
-            assert_eq!(guess(text), Route::Writer, "{text}");
-        }
-        for text in ["select 1", "WITH a AS (SELECT 1) SELECT * FROM a", "VALUES (1)", "pragma user_version", ""] {
-            assert_eq!(guess(text), Route::Reader, "{text}");
-        }
     }
 
     #[test]

@@ -221,7 +221,7 @@ impl Statement {
             return Err(self.wrong_count(given));
         }
         if self.named && self.names().len() < usize::try_from(self.parameters).unwrap_or_default() {
-            return Err(mixed_parameters());
+            return Err(self.mixed_parameters());
         }
         if self.named {
             return Err(parameter_error(format!(
@@ -293,9 +293,23 @@ impl Statement {
     /// The error of a parameter without a name where an object of values was given.
     fn not_named(&self, index: c_int) -> Error {
         if self.named {
-            return mixed_parameters();
+            return self.mixed_parameters();
         }
-        parameter_error(format!("parameter {index} is positional; pass an array of values instead of an object"))
+        match self.parameter_name(index) {
+            Some(name) => {
+                parameter_error(format!("parameter {name} is positional; pass an array of values instead of an object"))
+            }
+            None => {
+                parameter_error(format!("parameter {index} has no name; pass an array of values instead of an object"))
+            }
+        }
+    }
+
+    fn mixed_parameters(&self) -> Error {
+        parameter_error(format!(
+            "the statement mixes parameters without a name (?) and with one ({}), which no one set of values fits; name all of them, or none",
+            self.names().join(", ")
+        ))
     }
 
     fn bind_value(&mut self, index: c_int, value: &Value<'_>, lifetime: Lifetime) -> Result<()> {
@@ -421,10 +435,6 @@ unsafe fn bytes<'v>(start: *const u8, length: usize) -> &'v [u8] {
 
 fn parameter_error(message: String) -> Error {
     Error::new(ErrorCode::Parameter, message)
-}
-
-fn mixed_parameters() -> Error {
-    parameter_error("the statement mixes parameters with and without names, which no one set of values fits; give all of them names, or none".to_owned())
 }
 
 /// `error` without what SQLite's message repeats of the bound texts (a JSON path, a term of a full-text query).
