@@ -185,8 +185,8 @@ describe('a value that cannot be bound', () => {
     ['a low surrogate alone', '\ude00 secret', /holds a lone surrogate, /],
     ['surrogates the wrong way round', '\ude00\ud83d', /holds a lone surrogate, /],
     ['a lone surrogate in a long text', `${'secret '.repeat(20_000)}\ud83d`, /holds a lone surrogate, /],
-    ['a detached buffer', detached, /detached/],
-    ['a view of a detached buffer', detachedView, /detached/],
+    ['a detached buffer', detached, /is detached, or ends beyond its buffer; bind a copy made before$/],
+    ['a view of a detached buffer', detachedView, /is detached, or ends beyond its buffer; /],
     ['a fragment of SQL', sql`secret`, /is an object, /],
   ];
   for (const [name, value, words] of values) {
@@ -261,23 +261,19 @@ describe('the number of parameters', () => {
     await assertRow(text, numbers, [MOST, sum]);
   });
 
-  it('can be 32,766 by name, in time proportional to it', async () => {
-    const text = (count: number) =>
-      `SELECT count(*) AS n, sum(column1) AS s FROM (VALUES ${numbers
-        .slice(0, count)
-        .map((n) => `(:p${n})`)
-        .join(', ')})`;
-    const values = (count: number) => Object.fromEntries(numbers.slice(0, count).map((n) => [`p${n}`, n]));
-    const timed = async (count: number) => {
-      const start = performance.now();
-      assert.deepEqual(await db.get(text(count), values(count)), { n: count, s: (count * (count - 1)) / 2 });
-      return performance.now() - start;
-    };
-    await timed(100);
-    const took = await timed(16_383);
-    // A search through all names for each of them takes a second; a lookup takes some ten milliseconds.
-    assert.ok(took < 400, `${took} ms`);
-    await timed(MOST);
+  it('can be thousands by name, each with its own value', async () => {
+    const some = numbers.slice(0, 2_000);
+    const text = `SELECT * FROM (VALUES ${some.map((n) => `(:p${n})`).join(', ')})`;
+    const values = Object.fromEntries(some.map((n) => [`p${n}`, n]));
+    assert.deepEqual(
+      await db.all(text, values, { rowMode: 'array' }),
+      some.map((n) => [n]),
+    );
+    const backwards = Object.fromEntries(Object.entries(values).reverse());
+    assert.deepEqual(
+      await db.all(text, backwards, { rowMode: 'array' }),
+      some.map((n) => [n]),
+    );
   });
 
   it('is at most 32,766', async () => {

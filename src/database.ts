@@ -118,7 +118,8 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
       throw error;
     }
     if (target.inFlight > 0) await this.#refuseUnfinished(target);
-    this.#engine.endReadSync(target);
+    const ending = this.#engine.endRead(target);
+    if (ending !== undefined) await ending;
     return value;
   }
 

@@ -12,16 +12,18 @@ const dropped = new FinalizationRegistry<ManagedCursor>((cursor) => cursor.close
 
 /** A cursor and its transaction, from the first batch to the last. */
 export class ManagedCursor implements BatchSource {
+  /** None that a closure bounds: rows that were fetched may be had after the end of its own. */
+  readonly transaction = undefined;
   readonly #engine: Engine;
   readonly #handle: Target;
   readonly #live: Set<ManagedCursor>;
   readonly #request: CursorRequest;
   #state: State = 'new';
-  #transaction: Target | undefined = undefined;
+  #own: Target | undefined = undefined;
   #cursor: Cursor | undefined = undefined;
   #closedMeanwhile = false;
 
-  /** `live` holds the cursors of the database that have a transaction. */
+  /** `live` holds the cursors of the database that have a transaction or wait for one. */
   constructor(engine: Engine, handle: Target, live: Set<ManagedCursor>, request: CursorRequest) {
     this.#engine = engine;
     this.#handle = handle;
@@ -63,23 +65,27 @@ export class ManagedCursor implements BatchSource {
   }
 
   async #begin(): Promise<Cursor> {
-    this.#transaction = await this.#engine.begin(this.#handle, 'read');
+    // Before it waits: a close meanwhile must find it.
     this.#live.add(this);
-    this.#cursor = this.#engine.cursor(this.#transaction, this.#request);
+    this.#own = await this.#engine.begin(this.#handle, 'read');
+    this.#cursor = this.#engine.cursor(this.#own, this.#request);
     return this.#cursor;
   }
 
   #end(state: State): void {
     this.#live.delete(this);
     this.#state = state;
-    if (this.#transaction === undefined || this.#transaction.ended) return;
+    if (this.#own === undefined || this.#own.ended) return;
     try {
-      this.#engine.endReadSync(this.#transaction);
+      this.#engine.endRead(this.#own)?.catch(overBefore);
     } catch {
-      // The engine has ended it before.
+      overBefore();
     }
   }
 }
+
+/** The engine has ended the transaction before. */
+function overBefore(): void {}
 
 function closed(): DatabaseClosedError {
   return new DatabaseClosedError('the database was closed while the iterator was idle');

@@ -1,6 +1,6 @@
 // Iterators over the rows of a statement, fetched batch by batch while they are consumed.
 
-import type { Batch, Cursor } from './native/engine.js';
+import type { Batch, Cursor, Target } from './native/engine.js';
 
 /** The rows of a statement, one by one; ends what it holds when it is exhausted, left early or fails. */
 export interface AsyncRows<R> extends AsyncIterableIterator<R, undefined, undefined>, AsyncDisposable {
@@ -11,6 +11,8 @@ export interface AsyncRows<R> extends AsyncIterableIterator<R, undefined, undefi
 
 /** Where batches come from. */
 export interface BatchSource {
+  /** The transaction of the closure they belong to. Once it has ended no row is handed out, and `next` says why. */
+  readonly transaction: Target | undefined;
   next(): Promise<Batch>;
   close(): void | Promise<void>;
 }
@@ -18,6 +20,7 @@ export interface BatchSource {
 /** Rows one by one. A row that has been fetched costs one resolved promise. */
 export class RowIterator<R> implements AsyncRows<R> {
   readonly #source: BatchSource;
+  readonly #transaction: Target | undefined;
   #rows: unknown[] = [];
   #at = 0;
   #open = true;
@@ -26,20 +29,21 @@ export class RowIterator<R> implements AsyncRows<R> {
 
   constructor(source: BatchSource) {
     this.#source = source;
+    this.#transaction = source.transaction;
   }
 
   next(): Promise<IteratorResult<R, undefined>> {
     if (this.#busy === undefined) {
-      if (this.#at < this.#rows.length) return Promise.resolve({ done: false, value: this.#take() });
-      if (!this.#open) return Promise.resolve({ done: true, value: undefined });
+      if (this.#at < this.#rows.length) {
+        if (this.#transaction?.ended !== true) return Promise.resolve({ done: false, value: this.#take() });
+      } else if (!this.#open) return Promise.resolve({ done: true, value: undefined });
     }
-    return this.#alone(() => this.#advance());
+    return asked(this.#transaction, () => this.#alone(() => this.#advance()));
   }
 
   return(): Promise<IteratorReturnResult<undefined>> {
     return this.#alone(async () => {
-      this.#rows = [];
-      this.#at = 0;
+      this.#drop();
       await this.#end();
       return { done: true, value: undefined };
     });
@@ -56,6 +60,7 @@ export class RowIterator<R> implements AsyncRows<R> {
   /** The next row, after a fetch if need be. */
   async #advance(): Promise<IteratorResult<R, undefined>> {
     try {
+      if (this.#at < this.#rows.length && this.#transaction?.ended === true) await this.#source.next();
       while (this.#at >= this.#rows.length) {
         if (!this.#open) return { done: true, value: undefined };
         const batch = await this.#source.next();
@@ -64,6 +69,7 @@ export class RowIterator<R> implements AsyncRows<R> {
         if (!batch.open) await this.#end();
       }
     } catch (error) {
+      this.#drop();
       await this.#end();
       throw error;
     }
@@ -74,6 +80,11 @@ export class RowIterator<R> implements AsyncRows<R> {
     if (!this.#open) return;
     this.#open = false;
     await this.#source.close();
+  }
+
+  #drop(): void {
+    this.#rows = [];
+    this.#at = 0;
   }
 
   #take(): R {
@@ -93,7 +104,13 @@ export class RowIterator<R> implements AsyncRows<R> {
 }
 
 /** Whole batches; the last one may be shorter, an empty one is left out. */
-export async function* batches<R>(source: BatchSource): AsyncGenerator<R[], undefined, undefined> {
+export function batches<R>(source: BatchSource): AsyncGenerator<R[], undefined, undefined> {
+  const rows = generate<R>(source);
+  const next = rows.next.bind(rows);
+  return Object.assign(rows, { next: () => asked(source.transaction, next) });
+}
+
+async function* generate<R>(source: BatchSource): AsyncGenerator<R[], undefined, undefined> {
   try {
     for (;;) {
       const batch = await source.next();
@@ -107,13 +124,35 @@ export async function* batches<R>(source: BatchSource): AsyncGenerator<R[], unde
 
 /** Rows one by one on this thread. */
 export function* rowsSync<R>(cursor: Cursor): Generator<R, undefined, undefined> {
+  const { transaction } = cursor;
   try {
     for (;;) {
-      const batch = cursor.nextSync();
-      yield* batch.rows as R[];
-      if (!batch.open) return undefined;
+      const { rows, open } = cursor.nextSync();
+      for (let at = 0; at < rows.length; at++) {
+        if (transaction.ended) cursor.nextSync();
+        yield rows[at] as R;
+      }
+      if (!open) return undefined;
     }
   } finally {
     cursor.close();
   }
 }
+
+/** What `ask` promises. It counts as handled when it fails because the closure it was asked in settled meanwhile. */
+function asked<T>(transaction: Target | undefined, ask: () => Promise<T>): Promise<T> {
+  if (transaction === undefined || transaction.disowned) return ask();
+  const answer = settle();
+  return answer;
+
+  async function settle(): Promise<T> {
+    try {
+      return await ask();
+    } catch (error) {
+      if (transaction?.disowned === true) answer.catch(ignore);
+      throw error;
+    }
+  }
+}
+
+function ignore(): void {}

@@ -1,5 +1,6 @@
 // The border: requests go out through one buffer, completions come back through another, one wake-up per batch.
 
+import { StatementInFlightError } from '../errors.js';
 import { type QueryOptions, queryMode } from '../options.js';
 import { isSql, type Sql } from '../sql.js';
 import type { SqlParameters } from '../values.js';
@@ -76,13 +77,20 @@ export class Bridge implements Engine {
     return this.#submit(transaction, kind, Outcome.done, 0, '', 0, 0, 0, undefined) as Promise<void>;
   }
 
-  endReadSync(transaction: Target): void {
+  endRead(transaction: Target): Promise<void> | undefined {
     transaction.ended = true;
     const size = this.#encoder.encode(0, Kind.commit, 0, transaction, 0, 0, 0, undefined);
-    this.#answer(this.#native.sync(size), Outcome.done, 0, '');
+    try {
+      this.#answer(this.#native.sync(size), Outcome.done, 0, '');
+    } catch (error) {
+      if (transaction.inFlight > 0 || !(error instanceof StatementInFlightError)) throw error;
+      return this.end(transaction, 'commit');
+    }
+    return undefined;
   }
 
   disown(transaction: Target): void {
+    transaction.disowned = true;
     this.#operations.disown(transaction);
   }
 
@@ -137,8 +145,8 @@ export class Bridge implements Engine {
     let text = '';
     try {
       text = textOf(cursor.sql);
-      if (cursor.target.ended) throw closed();
-      const { target, id, mode, limit } = cursor;
+      if (cursor.transaction.ended) throw closed();
+      const { transaction: target, id, mode, limit } = cursor;
       const values = this.#values(cursor.sql, cursor.parameters, Kind.cursor);
       const statement = this.#statements.id(text);
       const { cursor: kind } = Kind;
@@ -151,7 +159,7 @@ export class Bridge implements Engine {
   /** Takes the next batch of an open cursor. */
   pull(cursor: BridgeCursor): Promise<Batch> {
     const text = textOf(cursor.sql);
-    const { target, id, mode, limit } = cursor;
+    const { transaction: target, id, mode, limit } = cursor;
     if (target.ended) return Promise.reject(errorOf(closed(), text));
     return this.#submit(target, Kind.pull, Outcome.batch, mode, text, 0, id, limit, undefined) as Promise<Batch>;
   }
@@ -161,7 +169,7 @@ export class Bridge implements Engine {
     let text = '';
     try {
       text = textOf(cursor.sql);
-      const { target, id, mode, limit } = cursor;
+      const { transaction: target, id, mode, limit } = cursor;
       if (target.ended) throw closed();
       if (target.inFlight > 0) throw inFlight();
       const values = this.#values(cursor.sql, cursor.parameters, Kind.cursor);
@@ -176,7 +184,7 @@ export class Bridge implements Engine {
   pullSync(cursor: BridgeCursor): Batch {
     const text = textOf(cursor.sql);
     try {
-      const { target, id, mode, limit } = cursor;
+      const { transaction: target, id, mode, limit } = cursor;
       if (target.ended) throw closed();
       if (target.inFlight > 0) throw inFlight();
       return this.#runSync(target, Kind.pull, Outcome.batch, mode, text, 0, id, limit, undefined) as Batch;

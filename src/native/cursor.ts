@@ -11,7 +11,7 @@ type State = 'new' | 'open' | 'closed';
 
 /** A cursor of the bridge. Nothing is sent before the first batch is asked for. */
 export class BridgeCursor implements Cursor {
-  readonly target: Target;
+  readonly transaction: Target;
   readonly sql: string | Sql;
   readonly parameters: SqlParameters | undefined;
   readonly id: number;
@@ -23,7 +23,7 @@ export class BridgeCursor implements Cursor {
   /** Throws an `OptionError`. */
   constructor(bridge: Bridge, target: Target, request: CursorRequest) {
     this.#bridge = bridge;
-    this.target = target;
+    this.transaction = target;
     this.sql = request.sql;
     this.parameters = request.parameters;
     this.mode = batchMode(request.options, target.mode);
@@ -32,7 +32,7 @@ export class BridgeCursor implements Cursor {
   }
 
   async next(): Promise<Batch> {
-    if (this.#state === 'closed') return { rows: [], open: false };
+    if (this.#state === 'closed' && !this.transaction.ended) return { rows: [], open: false };
     const opening = this.#state === 'new';
     this.#state = 'open';
     try {
@@ -46,7 +46,7 @@ export class BridgeCursor implements Cursor {
   }
 
   nextSync(): Batch {
-    if (this.#state === 'closed') return { rows: [], open: false };
+    if (this.#state === 'closed' && !this.transaction.ended) return { rows: [], open: false };
     const opening = this.#state === 'new';
     this.#state = 'open';
     try {
@@ -60,7 +60,7 @@ export class BridgeCursor implements Cursor {
   }
 
   close(): void {
-    if (this.#state === 'open') this.#bridge.closeCursor(this.target, this.id);
+    if (this.#state === 'open') this.#bridge.closeCursor(this.transaction, this.id);
     this.#state = 'closed';
   }
 }

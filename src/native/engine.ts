@@ -22,6 +22,8 @@ export class Target {
   inFlight = 0;
   /** Set when the closure of a transaction has settled: nothing may be started any more. */
   ended = false;
+  /** Set when it ended with statements in flight: nobody is left to wait for them. */
+  disowned = false;
   #cursors = 0;
 
   constructor(index: number, generation: number, flag: number, mode: number) {
@@ -102,10 +104,13 @@ export interface Engine {
   /** Ends a transaction whose statements have all been answered or are to be interrupted. */
   end(transaction: Target, ending: Ending): Promise<void>;
 
-  /** Commits a transaction that has only read; an unlock, done on this thread. */
-  endReadSync(transaction: Target): void;
+  /**
+   * Commits a transaction that has only read; an unlock, done on this thread. Gives a promise when it has to wait, which
+   * it does for a statement that was answered and is not over yet in the engine.
+   */
+  endRead(transaction: Target): Promise<void> | undefined;
 
-  /** Marks the promises of everything in flight as handled. */
+  /** Marks the promises of everything in flight as handled, and sets `disowned`. */
   disown(transaction: Target): void;
 }
 
@@ -116,8 +121,13 @@ export interface CursorRequest {
   readonly options: (QueryOptions & BatchOptions) | undefined;
 }
 
-/** The rows of a statement, batch by batch; the first call of either form runs the statement. */
+/**
+ * The rows of a statement, batch by batch; the first call of either form runs the statement.
+ *
+ * Once the transaction has ended both forms fail with `TransactionClosedError`, after the last batch as well.
+ */
 export interface Cursor {
+  readonly transaction: Target;
   next(): Promise<Batch>;
   nextSync(): Batch;
   /** Gives up what was not read; nothing happens after the last batch. */
