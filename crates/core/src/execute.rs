@@ -1,10 +1,11 @@
 //! Owns the running of one call of the user on a connection: from its parameters to its completion records.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::connection::{Connection, step_to_end};
 use crate::error::{self, Error, ErrorCode, Result};
-use crate::interrupt::env_token;
+use crate::interrupt::env_owner;
 use crate::reply::Reply;
 use crate::sql::Sql;
 use crate::statement::{Lifetime, Statement, Step, without_values};
@@ -136,18 +137,16 @@ fn explained(error: Error, params: &Params<'_>) -> Error {
     if error.code == ErrorCode::Sql && !params.is_empty() { without_values(error, params) } else { error }
 }
 
-/// Runs `work` for the environment of `reply`, which interrupts it by going away.
+/// Runs `work` for the environment of `reply`, which interrupts it by going away; a watch does after `limit` (zero: never).
 pub(crate) fn run_for<T>(
     connection: &mut Connection,
     reply: &Reply,
+    limit: Duration,
     work: impl FnOnce(&mut Connection) -> Result<T>,
 ) -> Result<T> {
-    let interrupt = Arc::clone(&connection.interrupt);
-    // The token before the look: an environment that goes away in between interrupts us.
-    interrupt.begin(env_token(reply.env()));
-    let ran = if reply.mailbox().is_closed() { Err(error::transaction_closed()) } else { work(connection) };
-    interrupt.end();
-    ran
+    // The run before the look: an environment that goes away in between interrupts us.
+    let _run = connection.interrupt.begin(env_owner(reply.env()), limit);
+    if reply.mailbox().is_closed() { Err(error::transaction_closed()) } else { work(connection) }
 }
 
 /// A statement under way that gives its rows in chunks. Holds a statement of its connection, and must be closed on it.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::interrupt::{Interrupt, env_token, interrupt_until_ended};
+use crate::interrupt::{Interrupt, Target, env_owner, interrupt_until_ended};
 
 /// How long the stop waits for threads to leave SQLite; an fsync can take longer.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -77,7 +77,7 @@ pub(crate) fn remove_folder(folder: &Path) {
 pub(crate) fn interrupt_env(env: u64) {
     let handles: Vec<Arc<Interrupt>> = HANDLES.lock().iter().filter_map(Weak::upgrade).collect();
     for handle in handles {
-        interrupt_until_ended(handle, env_token(env));
+        interrupt_until_ended(handle, Target::Owner(env_owner(env)));
     }
 }
 

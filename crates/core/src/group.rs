@@ -6,7 +6,6 @@
 //! members go back to the head of the queue, each to run alone. Results leave the engine only after the COMMIT, and nothing
 //! is run again once COMMIT was sent.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::ffi;
@@ -15,7 +14,7 @@ use crate::connection::Connection;
 use crate::error::{Error, ErrorCode, Result};
 use crate::execute::{Mode, OwnedCall, Place, run_for, run_whole, writes};
 use crate::exit;
-use crate::interrupt::{SHARED, env_token};
+use crate::interrupt::SHARED;
 use crate::reply::Reply;
 use crate::sql::{Route, Sql};
 
@@ -24,9 +23,7 @@ pub(crate) const MOST_MEMBERS: usize = 1_024;
 /// A group takes no further member once its parameters or results have this many bytes.
 pub(crate) const MOST_BYTES: usize = 1024 * 1024;
 /// A group takes no further member once it runs for this long.
-pub(crate) const LONGEST: Duration = Duration::from_millis(20);
-/// The clock is read once per this many members.
-const CLOCK_EVERY: usize = 16;
+const LONGEST: Duration = Duration::from_millis(20);
 
 /// One statement that waits for the writer.
 pub(crate) struct Member {
@@ -84,19 +81,7 @@ pub(crate) fn run(connection: &mut Connection, members: Vec<Member>) -> Result<R
     if let Err(error) = connection.begin_immediate() {
         return Err((error, members));
     }
-    let interrupt = Arc::clone(&connection.interrupt);
-    interrupt.begin(token(&members));
-    let ran = run_members(connection, members);
-    interrupt.end();
-    Ok(ran)
-}
-
-/// Who may interrupt the group: the environment of a lone member by going away, nobody's where several share.
-pub(crate) fn token(members: &[Member]) -> u64 {
-    match members {
-        [member] => env_token(member.reply.env()),
-        _ => SHARED,
-    }
+    Ok(run_members(connection, members))
 }
 
 fn run_members(connection: &mut Connection, members: Vec<Member>) -> Ran {
@@ -104,10 +89,11 @@ fn run_members(connection: &mut Connection, members: Vec<Member>) -> Ran {
     let mut done: Vec<(Member, Result<Vec<Vec<u8>>>)> = Vec::with_capacity(members.len());
     let mut bytes = 0;
     let mut shares = true;
+    let lone = members.len() == 1;
     let mut waiting = members.into_iter();
     let mut again = Vec::new();
     while let Some(member) = waiting.next() {
-        match run_member(connection, &member.call, done.is_empty(), &mut shares) {
+        match run_member(connection, &member, lone, done.is_empty(), &mut shares) {
             End::Ran(records) => {
                 bytes += records.iter().map(Vec::len).sum::<usize>();
                 done.push((member, Ok(records)));
@@ -119,7 +105,7 @@ fn run_members(connection: &mut Connection, members: Vec<Member>) -> Ran {
                 break;
             }
         }
-        let late = done.len().is_multiple_of(CLOCK_EVERY) && started.elapsed() > LONGEST;
+        let late = started.elapsed() > LONGEST;
         if !shares || late || bytes > MOST_BYTES || exit::stopping() {
             break;
         }
@@ -140,7 +126,8 @@ fn run_members(connection: &mut Connection, members: Vec<Member>) -> Ran {
     Ran { answers, again, alone: false }
 }
 
-fn run_member(connection: &mut Connection, call: &OwnedCall, first: bool, shares: &mut bool) -> End {
+fn run_member(connection: &mut Connection, member: &Member, lone: bool, first: bool, shares: &mut bool) -> End {
+    let Member { reply, call, .. } = member;
     let total_before = connection.total_changes();
     match connection.statement(&call.sql) {
         Ok(statement) if !statement.traits.shareable() => {
@@ -154,7 +141,14 @@ fn run_member(connection: &mut Connection, call: &OwnedCall, first: bool, shares
         Err(error) => return End::Failed(error),
     }
     connection.clear_last_insert_rowid();
-    let ran = run_whole(connection, &call.borrow(), Place::Group);
+    let work = |connection: &mut Connection| run_whole(connection, &call.borrow(), Place::Group);
+    let ran = if lone {
+        run_for(connection, reply, limit(reply), work)
+    } else {
+        // No end of an environment interrupts what others share; the deadline does.
+        let _run = connection.interrupt.begin(SHARED, limit(reply));
+        work(connection)
+    };
     if connection.is_autocommit() {
         return End::Culprit(timed_out(connection, ran.err().unwrap_or_else(lost)));
     }
@@ -223,7 +217,9 @@ fn lost() -> Error {
 /// Runs a script in a transaction of its own. On an error nothing of it is left.
 pub(crate) fn run_script(connection: &mut Connection, reply: &Reply, sql: &Sql) -> Result<()> {
     connection.begin_immediate()?;
-    let ran = run_for(connection, reply, |connection| crate::execute::run_script(connection, sql, Place::Write));
+    let ran = run_for(connection, reply, limit(reply), |connection| {
+        crate::execute::run_script(connection, sql, Place::Write)
+    });
     let outcome = match ran {
         Ok(()) if connection.is_autocommit() => Err(lost()),
         Ok(()) => commit(connection),
@@ -233,9 +229,14 @@ pub(crate) fn run_script(connection: &mut Connection, reply: &Reply, sql: &Sql) 
     outcome.map_err(|error| timed_out(connection, error))
 }
 
+/// How long a statement of the caller may run.
+fn limit(reply: &Reply) -> Duration {
+    reply.lease().map_or(Duration::ZERO, |lease| lease.handle().transaction_timeout)
+}
+
 /// An interrupted statement says who interrupted it.
 fn timed_out(connection: &Connection, error: Error) -> Error {
-    if error.code != ErrorCode::Interrupted || !connection.interrupt.take_overdue() {
+    if error.code != ErrorCode::Interrupted || !connection.interrupt.was_overdue() {
         return error;
     }
     Error {

@@ -198,7 +198,9 @@ impl Mailbox {
         {
             let mut lanes = self.lanes.lock();
             if lanes.closed {
-                return;
+                // It will not call in: back into the queue, which drops what belongs to an environment that is gone.
+                drop(lanes);
+                return readmit();
             }
             lanes.aside.push(readmit);
         }
@@ -238,6 +240,10 @@ impl Mailbox {
         }
         let mut chunks = 0;
         while let Some(op) = lanes.turns.pop_front() {
+            if chunks > 0 && completions >= budget.completions {
+                lanes.turns.push_front(op);
+                break;
+            }
             let Some(stream) = lanes.streams.get_mut(&op) else { continue };
             let Some(size) = stream.chunks.front().map(Vec::len) else { continue };
             let fits = end + size <= limit || (chunks == 0 && end + size <= out.len());
@@ -260,6 +266,7 @@ impl Mailbox {
                 lanes.streams.remove(&op);
             }
             if last {
+                completions += 1;
                 taken.finished += 1;
             }
             if oversized {

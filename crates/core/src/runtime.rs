@@ -156,11 +156,11 @@ impl Threads {
         }
         self.looking.store(false, Ordering::SeqCst);
         let taken = self.take();
-        // What came while we were the one to take it, and is more than one thread's work.
-        if self.waiting.load(Ordering::SeqCst) > 0
-            && let Some(runtime) = &self.runtime
-        {
-            drop(runtime.spawn_blocking(|| self.serve()));
+        // What came while we were the one to take it, and is more than one thread's work: a thread for each.
+        if let Some(runtime) = &self.runtime {
+            for _ in 0..self.waiting.load(Ordering::SeqCst) {
+                drop(runtime.spawn_blocking(|| self.serve()));
+            }
         }
         taken
     }

@@ -445,17 +445,17 @@ pub(crate) fn without_values(mut error: Error, params: &Params<'_>) -> Error {
         if text.is_empty() {
             continue;
         }
-        if error.message.contains(text) {
+        // A short text may stand in the message by chance.
+        if text.len() >= 4 && error.message.contains(text) {
             error.message = error.message.replace(text, "?");
         }
-        // A part of the text, at the end of the message or in quotes.
-        for (opening, closing) in [(": ", ""), ("\"", "\""), ("'", "'")] {
-            let part = error.message.split_once(opening).map(|(_, rest)| rest);
-            let part = part.map(|rest| {
-                if closing.is_empty() { rest } else { rest.split_once(closing).map_or(rest, |(part, _)| part) }
-            });
-            if let Some(part) = part.filter(|part| !part.is_empty() && text.contains(*part)).map(str::to_owned) {
-                error.message = error.message.replace(&part, "?");
+        // A part of the text, in quotes or at the end of the message.
+        for (opening, closing) in [("'", "'"), ("\"", "\""), (": ", "")] {
+            let Some((before, rest)) = error.message.split_once(opening) else { continue };
+            let end = if closing.is_empty() { rest.len() } else { rest.rfind(closing).unwrap_or(rest.len()) };
+            let (part, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
+            if !part.is_empty() && text.contains(part.replace("''", "'").as_str()) {
+                error.message = format!("{before}{opening}?{after}");
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::connection::{Connection, Role};
 use crate::error::{self, Error, ErrorCode};
 use crate::execute::OwnedCall;
 use crate::handle::Lease;
-use crate::interrupt::{Interrupt, interrupt_until_ended};
+use crate::interrupt::{Interrupt, Target, interrupt_until_ended};
 use crate::mailbox::Mailbox;
 use crate::reply::Reply;
 use crate::runtime::{self, Lane};
@@ -249,7 +249,7 @@ impl Transaction {
         if let Some(op) = parked {
             self.mailbox.abandon(op);
         }
-        interrupt_until_ended(Arc::clone(&self.interrupt), self.id);
+        interrupt_until_ended(Arc::clone(&self.interrupt), Target::Owner(self.id));
     }
 
     /// The error of a call that comes after the end, in the words of what ended it.

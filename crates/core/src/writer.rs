@@ -17,7 +17,7 @@ use crate::connection::Connection;
 use crate::error::{Error, ErrorCode};
 use crate::exit;
 use crate::group::{self, Answer, MOST_BYTES, MOST_MEMBERS, Member, Queued};
-use crate::interrupt::{Interrupt, env_token};
+use crate::interrupt::Interrupt;
 use crate::line::{Entry, Line, Waits};
 use crate::reply::Reply;
 use crate::runtime::{self, Lane};
@@ -53,8 +53,8 @@ struct Waiting {
 enum State {
     /// In the queue; nothing waits.
     Idle,
-    /// With the drain, which may run what is to end by a deadline.
-    Draining(Option<Running>),
+    /// With the drain.
+    Draining,
     /// In the queue, until a timer tries again: another process holds the lock.
     Waiting,
     /// With a transaction; what its entry must remember should the grant be revoked.
@@ -63,12 +63,11 @@ enum State {
     Gone,
 }
 
-/// A transaction of the engine's own that the drain runs.
-struct Running {
-    interrupt: Arc<Interrupt>,
-    token: u64,
+/// The run on the connection that the last look saw, and when it was seen first.
+#[derive(Clone, Copy)]
+struct Seen {
+    run: u64,
     since: Instant,
-    limit: Duration,
 }
 
 struct Queue {
@@ -78,8 +77,11 @@ struct Queue {
     connection: Option<Box<Connection>>,
     busy_since: Option<Instant>,
     backoff: Backoff,
-    /// A timer looks at the holder of the writer.
+    /// Of the connection, wherever that is.
+    interrupt: Arc<Interrupt>,
+    /// A timer looks at who has the connection.
     watching: bool,
+    seen: Option<Seen>,
 }
 
 /// The writer of one database.
@@ -130,10 +132,12 @@ impl Writer {
         let queue = Queue {
             line: Line::new(),
             state: State::Idle,
+            interrupt: Arc::clone(&connection.interrupt),
             connection: Some(connection),
             busy_since: None,
             backoff: Backoff::new(),
             watching: false,
+            seen: None,
         };
         let max_queued = usize::try_from(max_queued).unwrap_or(usize::MAX);
         Self { path, synchronous, max_queued, queue: Mutex::new(queue) }
@@ -146,16 +150,14 @@ impl Writer {
         let refused = match &queue.state {
             State::Gone => Some(engine_failed()),
             _ if queue.line.len() >= self.max_queued && waiting.reply().is_some() => Some(self.full()),
-            State::Waiting => {
-                waiting.since = Some(Instant::now());
-                None
-            }
-            State::Idle | State::Draining(_) | State::Held { .. } => None,
+            State::Idle | State::Draining | State::Waiting | State::Held { .. } => None,
         };
         if let Some(error) = refused {
             drop(queue);
             return waiting.fail(&error);
         }
+        // Its patience with the busy file begins now, not when the file became busy.
+        waiting.since = queue.busy_since.map(|_| Instant::now());
         queue.line.push(waiting);
         self.start(queue);
     }
@@ -176,30 +178,14 @@ impl Writer {
             return;
         }
         let Some(connection) = queue.connection.take() else { return };
-        queue.state = State::Draining(None);
+        queue.state = State::Draining;
+        let watch = !std::mem::replace(&mut queue.watching, true);
         drop(queue);
-        let writer = Arc::clone(self);
-        runtime::spawn(Lane::Write, move || writer.drain(connection, None));
-    }
-
-    /// Notes what is about to run, and has it looked at.
-    fn watch_step(self: &Arc<Self>, connection: &Connection, step: &Step) {
-        let (token, reply) = match step {
-            Step::Group { members, .. } => (group::token(members), members.first().map(|member| &member.reply)),
-            Step::One(entry) => (entry.work.env().map_or(0, env_token), entry.work.reply()),
-        };
-        let Some(lease) = reply.and_then(Reply::lease) else { return };
-        let limit = lease.handle().transaction_timeout;
-        if limit.is_zero() {
-            return;
-        }
-        let running = Running { interrupt: Arc::clone(&connection.interrupt), token, since: Instant::now(), limit };
-        let mut queue = self.queue.lock();
-        queue.state = State::Draining(Some(running));
-        if !std::mem::replace(&mut queue.watching, true) {
-            drop(queue);
+        if watch {
             self.watch();
         }
+        let writer = Arc::clone(self);
+        runtime::spawn(Lane::Write, move || writer.drain(connection, None));
     }
 
     /// Takes the next step's entries out of the queue, or puts the connection back and rests.
@@ -210,7 +196,7 @@ impl Writer {
             queue.state = State::Idle;
             return None;
         };
-        queue.state = State::Draining(None);
+        queue.state = State::Draining;
         let alone = first.work.alone;
         let first = match member(first) {
             Ok(first) => first,
@@ -257,7 +243,6 @@ impl Writer {
                 publish();
             }
             let Some((owned, step)) = next else { return };
-            self.watch_step(&owned, &step);
             let ran = match step {
                 Step::Group { members, alone } => self.run_group(owned, members, alone),
                 Step::One(entry) => self.run_one(owned, entry),

@@ -19,8 +19,9 @@ enum Ran {
 
 /// A statement that gives all its rows, with the connection it runs on.
 struct Streaming {
-    connection: Box<Connection>,
+    // Dropped first: its statement is finalized before the connection is closed.
     cursor: Cursor,
+    connection: Box<Connection>,
     reply: Reply,
     chunks: usize,
 }
@@ -72,10 +73,13 @@ impl Readers {
             let mut pool = self.pool.lock();
             let limit = pool.line.front().map(Work::busy_timeout);
             if error.is_busy() && limit.is_some_and(|limit| patience.since.elapsed() < limit) {
+                // Whoever gives a connection back meanwhile may be woken.
+                pool.waking = pool.waking.saturating_sub(1);
                 drop(pool);
                 let readers = Arc::clone(self);
                 let delay = patience.backoff.next();
                 return runtime::after(delay, move || {
+                    readers.pool.lock().waking += 1;
                     let again = Arc::clone(&readers);
                     runtime::spawn(Lane::Read, move || again.drain(None, Some(patience)));
                 });
@@ -193,7 +197,7 @@ impl Readers {
             };
         }
         let mut record = Vec::new();
-        let ran = run_for(&mut connection, &reply, |connection| {
+        let ran = run_for(&mut connection, &reply, Duration::ZERO, |connection| {
             run_short(connection, &call.borrow(), Place::Read, &mut record)
         });
         match ran {
@@ -214,7 +218,7 @@ impl Readers {
             let mut record = Vec::new();
             let filled = match resume {
                 Resume::Abandon => Err(crate::error::transaction_closed()),
-                Resume::Continue => run_for(connection, reply, |connection| {
+                Resume::Continue => run_for(connection, reply, Duration::ZERO, |connection| {
                     let filled = cursor.fill(connection, CHUNK_ROWS)?;
                     let chunk = Chunk { op, last: filled == Filled::Exhausted, open: false };
                     cursor.finish(connection, chunk, &mut record)?;

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::ffi;
 
@@ -163,10 +164,10 @@ impl Transaction {
             return Err(error::process_exiting());
         }
         core.check_alive()?;
-        // The token before the state: an expiry that comes in between interrupts us.
-        self.interrupt.begin(self.id);
+        // The run before the state: an expiry that comes in between interrupts us.
+        let run = self.interrupt.begin(self.id, Duration::ZERO);
         let ran = if self.state() == State::Open { work(core, self.place()) } else { Err(self.closed_error()) };
-        self.interrupt.end();
+        drop(run);
         ran.map_err(|error| {
             if error.sqlite & 0xff == ffi::SQLITE_INTERRUPT && self.state() == State::Expired {
                 return self.closed_error();

@@ -1,9 +1,9 @@
 //! Owns what the write queue does when it cannot go on: another process holds the lock, or its connection was lost.
 
 use super::{
-    Arc, AssertUnwindSafe, Backoff, Connection, Duration, Error, Instant, Lane, State, Waiting, Writer, catch_unwind,
+    Arc, AssertUnwindSafe, Backoff, Connection, Duration, Entry, Error, Instant, Lane, Queue, State, Waiting, Writer,
+    catch_unwind, engine_failed, exit, runtime,
 };
-use super::{engine_failed, exit, runtime};
 use crate::connection::Role;
 
 impl Waiting {
@@ -26,20 +26,14 @@ impl Writer {
             queue.connection = Some(connection);
             if queue.line.is_empty() {
                 queue.state = State::Idle;
-                queue.busy_since = None;
-                queue.backoff = Backoff::new();
+                queue.calm();
                 (late, None)
             } else {
                 queue.state = State::Waiting;
                 (late, Some(queue.backoff.next()))
             }
         };
-        let message =
-            "another process holds the write lock of the file, and held it for all of busyTimeoutMs".to_owned();
-        let error = Error { message, ..error.clone() };
-        for entry in late {
-            entry.work.fail(&error);
-        }
+        tell(late, error);
         if let Some(delay) = delay {
             let writer = Arc::clone(self);
             runtime::after(delay, move || writer.retry());
@@ -50,15 +44,15 @@ impl Writer {
         let mut queue = self.queue.lock();
         if matches!(queue.state, State::Waiting) {
             queue.state = State::Idle;
+            if queue.line.is_empty() {
+                queue.calm();
+            }
             self.start(queue);
         }
     }
 
     pub(super) fn no_longer_busy(&self) {
-        let mut queue = self.queue.lock();
-        if queue.busy_since.take().is_some() {
-            queue.backoff = Backoff::new();
-        }
+        self.queue.lock().calm();
     }
 
     /// Replaces a connection that did not come back clean. Busy: tried again by timer.
@@ -76,13 +70,41 @@ impl Writer {
                 Ok(connection)
             }));
             match opened {
-                Ok(Ok(connection)) => writer.drain(Box::new(connection), None),
+                Ok(Ok(connection)) => {
+                    writer.queue.lock().interrupt = Arc::clone(&connection.interrupt);
+                    writer.drain(Box::new(connection), None);
+                }
                 Ok(Err(error)) if Error::is_busy(&error) => {
+                    let late = {
+                        let mut queue = writer.queue.lock();
+                        let now = Instant::now();
+                        let busy_since = *queue.busy_since.get_or_insert(now);
+                        queue.line.remove_if(|waiting| waiting.is_late(busy_since, now))
+                    };
+                    tell(late, &error);
                     runtime::after(backoff.next(), move || writer.reopen_after(backoff));
                 }
                 Ok(Err(error)) => writer.fail_all(&error),
                 Err(_) => writer.fail_all(&engine_failed()),
             }
         });
+    }
+}
+
+impl Queue {
+    /// The file is not busy, or nobody waits for it.
+    fn calm(&mut self) {
+        if self.busy_since.take().is_some() {
+            self.backoff = Backoff::new();
+        }
+    }
+}
+
+/// Tells those who have waited as long as they would.
+fn tell(late: impl IntoIterator<Item = Entry<Waiting>>, error: &Error) {
+    let message = "another process holds the write lock of the file, and held it for all of busyTimeoutMs".to_owned();
+    let error = Error { message, ..error.clone() };
+    for entry in late {
+        entry.work.fail(&error);
     }
 }

@@ -1,10 +1,10 @@
 //! Owns who holds the writer: the grant of an interactive transaction, its return, and what happens to one that lies.
 
 use super::{
-    Arc, Connection, Duration, Entry, Publish, Reply, Running, State, Transaction, Waiting, Work, Writer, runtime,
+    Arc, Connection, Duration, Entry, Instant, Publish, Queue, Reply, Seen, State, Transaction, Waiting, Work, Writer,
+    runtime,
 };
-use crate::group::LONGEST;
-use crate::interrupt::interrupt_until_ended;
+use crate::interrupt::{Target, interrupt_until_ended};
 
 /// An environment that has not taken a grant for this long loses it and stands aside.
 pub(crate) const ACCEPT_WITHIN: Duration = Duration::from_millis(50);
@@ -31,7 +31,7 @@ impl Writer {
 
     /// A transaction is over and gives its connection back; none if it could not be brought to a clean state.
     fn released(self: &Arc<Self>, connection: Option<Box<Connection>>, publish: Publish) {
-        self.queue.lock().state = State::Draining(None);
+        self.queue.lock().state = State::Draining;
         if let Some(connection) = connection {
             self.drain(connection, Some(publish));
         } else {
@@ -49,10 +49,10 @@ impl Writer {
     fn look(self: &Arc<Self>) {
         let held = {
             let mut queue = self.queue.lock();
-            match &mut queue.state {
+            match &queue.state {
                 State::Held { transaction, seq, revocations } => Some((Arc::clone(transaction), *seq, *revocations)),
-                State::Draining(running) => {
-                    running.take_if(|running| running.end_if_late());
+                State::Draining => {
+                    queue.end_late_run();
                     None
                 }
                 State::Idle | State::Waiting | State::Gone => {
@@ -90,16 +90,17 @@ impl Writer {
     }
 }
 
-impl Running {
-    /// Interrupts what runs for longer than it may; says whether it did. In a group that is its current member: a group takes
-    /// none after [`LONGEST`].
-    fn end_if_late(&self) -> bool {
-        let late = self.since.elapsed() >= self.limit + LONGEST;
-        if late {
-            self.interrupt.set_overdue();
-            interrupt_until_ended(Arc::clone(&self.interrupt), self.token);
+impl Queue {
+    /// Interrupts a statement of the engine's own transactions that runs for longer than `transactionTimeoutMs`. Runs are told apart
+    /// by their number, so that each is timed by itself without reading the clock at its start.
+    fn end_late_run(&mut self) {
+        let Some((run, limit)) = self.interrupt.current() else { return };
+        let seen = self.seen.filter(|seen| seen.run == run).unwrap_or_else(|| Seen { run, since: Instant::now() });
+        self.seen = Some(seen);
+        if !limit.is_zero() && seen.since.elapsed() >= limit {
+            self.interrupt.set_overdue(run);
+            interrupt_until_ended(Arc::clone(&self.interrupt), Target::Run(run));
         }
-        late
     }
 }
 
