@@ -42,7 +42,14 @@ const STEPS = {
     step('specs', () => {
       const compiled = join(ROOT, '.build');
       const specs = specNames().map((name) => join(compiled, name));
-      run(process.execPath, ['--enable-source-maps', '--expose-gc', '--test', '--test-reporter=spec', ...specs]);
+      run(process.execPath, [
+        '--enable-source-maps',
+        '--expose-gc',
+        '--test',
+        '--test-concurrency=2',
+        '--test-reporter=spec',
+        ...specs,
+      ]);
     });
   },
   api: () => {
