@@ -100,7 +100,7 @@ fn read_only_transaction() -> Error {
 
 /// Runs `call` to its end on a statement in the cache, and appends its one record to `out`. For [`Mode::Get`] and [`Mode::Run`].
 pub(crate) fn run_short(connection: &mut Connection, call: &Call<'_>, place: Place, out: &mut Vec<u8>) -> Result<()> {
-    let total_before = connection.total_changes();
+    let total_before = if call.mode == Mode::Run { connection.total_changes() } else { 0 };
     let (statement, rows, encoding) = connection.statement_and_rows(call.sql)?;
     check_place(statement, place)?;
     let traits = statement.traits;
@@ -119,7 +119,7 @@ pub(crate) fn run_short(connection: &mut Connection, call: &Call<'_>, place: Pla
             }
         }
         let shape = statement.shape();
-        rows.finish(&RowsHead { op: call.op, shape: &shape, last: true, open: false, changes: None }, out)?;
+        rows.finish(&RowsHead { op: call.op, shape, last: true, open: false, changes: None }, out)?;
         Ok(())
     })();
     statement.reset();
@@ -145,7 +145,8 @@ pub(crate) fn run_for<T>(
     work: impl FnOnce(&mut Connection) -> Result<T>,
 ) -> Result<T> {
     // The run before the look: an environment that goes away in between interrupts us.
-    let _run = connection.interrupt.begin(env_owner(reply.env()), limit);
+    let interrupt = Arc::clone(&connection.interrupt);
+    let _run = interrupt.begin(env_owner(reply.env()), limit);
     if reply.mailbox().is_closed() { Err(error::transaction_closed()) } else { work(connection) }
 }
 
@@ -224,7 +225,7 @@ impl Cursor {
         let changes =
             (ends && self.mode == Mode::Query).then(|| connection.changes(self.total_before, self.statement.traits));
         let shape = self.statement.shape();
-        let head = RowsHead { op: chunk.op, shape: &shape, last: chunk.last, open: chunk.open, changes };
+        let head = RowsHead { op: chunk.op, shape, last: chunk.last, open: chunk.open, changes };
         Ok(connection.rows.finish(&head, out)?)
     }
 

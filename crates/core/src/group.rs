@@ -6,6 +6,7 @@
 //! members go back to the head of the queue, each to run alone. Results leave the engine only after the COMMIT, and nothing
 //! is run again once COMMIT was sent.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::ffi;
@@ -146,7 +147,8 @@ fn run_member(connection: &mut Connection, member: &Member, lone: bool, first: b
         run_for(connection, reply, limit(reply), work)
     } else {
         // No end of an environment interrupts what others share; the deadline does.
-        let _run = connection.interrupt.begin(SHARED, limit(reply));
+        let interrupt = Arc::clone(&connection.interrupt);
+        let _run = interrupt.begin(SHARED, limit(reply));
         work(connection)
     };
     if connection.is_autocommit() {

@@ -50,11 +50,11 @@ pub(crate) enum Target {
 const REPEAT: Duration = Duration::from_millis(2);
 
 /// A run that is on; it ends when this is dropped.
-pub(crate) struct Run {
-    interrupt: Arc<Interrupt>,
+pub(crate) struct Run<'a> {
+    interrupt: &'a Interrupt,
 }
 
-impl Drop for Run {
+impl Drop for Run<'_> {
     fn drop(&mut self) {
         self.interrupt.end();
     }
@@ -74,13 +74,13 @@ impl Interrupt {
     }
 
     /// The connection begins a run that `owner` may interrupt, and a watch after `limit` (zero: never).
-    pub(crate) fn begin(self: &Arc<Self>, owner: u64, limit: Duration) -> Run {
+    pub(crate) fn begin(&self, owner: u64, limit: Duration) -> Run<'_> {
         let run = self.last.load(Ordering::Relaxed) + 1;
         self.owner.store(owner, Ordering::Relaxed);
         self.limit.store(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.last.store(run, Ordering::Relaxed);
         self.running.store(run, Ordering::SeqCst);
-        Run { interrupt: Arc::clone(self) }
+        Run { interrupt: self }
     }
 
     /// The run is over; no interrupt for it arrives from now on.

@@ -183,20 +183,19 @@ impl Statement {
     }
 
     /// The column names, as of the last step.
-    pub(crate) fn shape(&mut self) -> Arc<Shape> {
-        if let Some(shape) = &self.shape {
-            return Arc::clone(shape);
-        }
-        let names = (0..self.columns).map(|column| {
-            // SAFETY: `raw` is a live statement and `column` below its count; the name is NUL-terminated or null (out of memory).
-            unsafe {
-                let name = ffi::sqlite3_column_name(self.raw.as_ptr(), column);
-                if name.is_null() { String::new() } else { CStr::from_ptr(name).to_string_lossy().into_owned() }
-            }
-        });
-        let shape = crate::wire::intern(&names.collect::<Vec<_>>());
-        self.shape = Some(Arc::clone(&shape));
-        shape
+    pub(crate) fn shape(&mut self) -> &Shape {
+        let (raw, columns) = (self.raw.as_ptr(), self.columns);
+        self.shape.get_or_insert_with(|| {
+            let names = (0..columns).map(|column| {
+                // SAFETY: `raw` is a live statement and `column` below its count; the name is NUL-terminated or null (out of
+                // memory).
+                unsafe {
+                    let name = ffi::sqlite3_column_name(raw, column);
+                    if name.is_null() { String::new() } else { CStr::from_ptr(name).to_string_lossy().into_owned() }
+                }
+            });
+            crate::wire::intern(&names.collect::<Vec<_>>())
+        })
     }
 
     pub(crate) fn columns(&self) -> usize {
