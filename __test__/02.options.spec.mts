@@ -2,7 +2,20 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { batchMode, batchRows, checkOpenOptions, checkPath, queryMode } from '../dist/options.js';
+import { runInNewContext } from 'node:vm';
+import {
+  batchMode,
+  batchRows,
+  checkCallOptions,
+  checkCheckpointMode,
+  checkCloseOptions,
+  checkIterateOptions,
+  checkListenerOptions,
+  checkOpenOptions,
+  checkPath,
+  checkSyncOptions,
+  queryMode,
+} from '../dist/options.js';
 
 /** The message of the `OptionError` that `work` throws. */
 function message(work: () => unknown): string {
@@ -30,9 +43,14 @@ describe('options of open', () => {
         readers: 4,
         busyTimeoutMs: 5_000,
         transactionTimeoutMs: 30_000,
+        readTimeoutMs: 0,
+        queueTimeoutMs: 30_000,
         maxQueued: 10_000,
+        logLimitBytes: 67_108_864,
       },
       bigint: false,
+      captureStacks: false,
+      reentrancy: 'auto',
       querier: undefined,
     });
   });
@@ -69,6 +87,27 @@ describe('options of open', () => {
     assert.equal(open({ busyTimeoutMs: -1 }), 'busyTimeoutMs must be an integer from 0 to 2147483647, got -1');
     assert.match(open({ maxQueued: null }), /^maxQueued must be an integer from 1 to \d+, got null$/);
     assert.equal(open({ bigint: {} }), 'bigint must be true or false, got an object');
+    assert.equal(open({ captureStacks: 'yes' }), 'captureStacks must be true or false, got "yes"');
+    assert.equal(open({ reentrancy: true }), "reentrancy must be 'auto', 'refuse' or 'allow', got true");
+    assert.equal(open({ readTimeoutMs: -1 }), 'readTimeoutMs must be an integer from 0 to 2147483647, got -1');
+    assert.equal(open({ queueTimeoutMs: '1' }), 'queueTimeoutMs must be an integer from 0 to 2147483647, got "1"');
+    assert.equal(
+      open({ logLimitBytes: 65_535 }),
+      'logLimitBytes must be an integer from 65536 to 1099511627776, got 65535',
+    );
+  });
+
+  it('are taken as they are, at their bounds', () => {
+    const bounds = [
+      { readTimeoutMs: 0, queueTimeoutMs: 0, logLimitBytes: 65_536 },
+      { readTimeoutMs: 2_147_483_647, queueTimeoutMs: 2_147_483_647, logLimitBytes: 2 ** 40 },
+    ];
+    for (const given of bounds) {
+      const { readTimeoutMs, queueTimeoutMs, logLimitBytes } = checkOpenOptions(given, false).native;
+      assert.deepEqual({ readTimeoutMs, queueTimeoutMs, logLimitBytes }, given);
+    }
+    const { captureStacks, reentrancy } = checkOpenOptions({ captureStacks: true, reentrancy: 'allow' }, false);
+    assert.deepEqual([captureStacks, reentrancy], [true, 'allow']);
   });
 
   it('take a querier as one function or as two', () => {
@@ -148,6 +187,27 @@ describe('options of a statement', () => {
     );
   });
 
+  it('may say when it is to end', () => {
+    const { signal } = new AbortController();
+    assert.equal(queryMode({ signal, timeoutMs: 1, queueTimeoutMs: 0 }, 1), 1);
+    assert.equal(
+      message(() => queryMode({ signal: 1 } as object, 0)),
+      'signal must be an AbortSignal, got 1',
+    );
+  });
+
+  it('on this thread may not: nothing could end it', () => {
+    checkSyncOptions({ rowMode: 'array', signal: undefined });
+    assert.equal(
+      message(() => checkSyncOptions({ signal: AbortSignal.abort() })),
+      'signal has no effect on this thread; leave it out',
+    );
+    assert.equal(
+      message(() => checkSyncOptions({ timeoutMs: 5 })),
+      'timeoutMs has no effect on this thread; leave it out',
+    );
+  });
+
   it('may say how many rows a batch has', () => {
     assert.equal(batchRows(undefined), 0);
     assert.equal(batchRows({ batchRows: 10 }), 10);
@@ -155,6 +215,94 @@ describe('options of a statement', () => {
     assert.match(
       message(() => batchRows({ batchRows: 0 })),
       /^batchRows must be an integer from 1 to/,
+    );
+  });
+});
+
+describe('options of a call', () => {
+  const wrong = (options: unknown) => message(() => checkCallOptions(options));
+
+  it('may be left out, each of them', () => {
+    checkCallOptions(undefined);
+    checkCallOptions({});
+    checkCallOptions({ signal: undefined, timeoutMs: undefined, queueTimeoutMs: undefined });
+    checkCallOptions({ signal: AbortSignal.abort(), timeoutMs: 0, queueTimeoutMs: 2_147_483_647 });
+  });
+
+  it('take a signal by its shape, of whichever realm', () => {
+    const { signal } = new AbortController();
+    checkCallOptions({ signal });
+    checkCallOptions({ signal: runInNewContext('({ aborted: false, addEventListener() {} })') });
+    checkCallOptions({ signal: { aborted: true, reason: 1, addEventListener() {}, removeEventListener() {} } });
+    for (const [given, shown] of [
+      [null, 'null'],
+      [true, 'true'],
+      [{}, 'an object'],
+      [new AbortController(), 'an object'],
+      [{ aborted: 'no', addEventListener() {} }, 'an object'],
+      [{ aborted: false, addEventListener: true }, 'an object'],
+      [() => {}, 'a function'],
+    ]) {
+      assert.equal(wrong({ signal: given }), `signal must be an AbortSignal, got ${shown}`);
+    }
+  });
+
+  it('are checked', () => {
+    assert.equal(wrong(null), 'options must be an object, got null');
+    assert.equal(wrong({ timeout: 1 }), 'unknown option "timeout", did you mean "timeoutMs"?');
+    assert.equal(wrong({ Signal: 1 }), 'unknown option "Signal", did you mean "signal"?');
+    assert.equal(wrong({ rowMode: 'array' }), 'unknown option "rowMode"; known are signal, timeoutMs, queueTimeoutMs');
+    assert.equal(wrong({ timeoutMs: 1.5 }), 'timeoutMs must be an integer from 0 to 2147483647, got 1.5');
+    assert.equal(
+      wrong({ queueTimeoutMs: Number.POSITIVE_INFINITY }),
+      'queueTimeoutMs must be an integer from 0 to 2147483647, got Infinity',
+    );
+  });
+});
+
+describe('options of db.iterate', () => {
+  it('are taken apart: what the cursor needs, what its transaction needs, and how long it may be idle', () => {
+    const { signal } = new AbortController();
+    assert.deepEqual(checkIterateOptions(undefined), { request: undefined, call: undefined, idleTimeoutMs: 60_000 });
+    assert.deepEqual(checkIterateOptions({ rowMode: 'array', batchRows: 2, signal, timeoutMs: 5, idleTimeoutMs: 0 }), {
+      request: { rowMode: 'array', batchRows: 2 },
+      call: { signal, timeoutMs: 5, queueTimeoutMs: undefined },
+      idleTimeoutMs: 0,
+    });
+  });
+
+  it('are checked', () => {
+    const wrong = (options: unknown) => message(() => checkIterateOptions(options));
+    assert.equal(wrong({ idleTimeout: 1 }), 'unknown option "idleTimeout", did you mean "idleTimeoutMs"?');
+    assert.equal(wrong({ idleTimeoutMs: -1 }), 'idleTimeoutMs must be an integer from 0 to 2147483647, got -1');
+    assert.equal(wrong({ batchRows: 0 }), 'batchRows must be an integer from 1 to 10000, got 0');
+    assert.equal(wrong({ signal: 'x' }), 'signal must be an AbortSignal, got "x"');
+  });
+});
+
+describe('what else is given to a database', () => {
+  it('is checked: options of close, of onCommit, and the mode of a checkpoint', () => {
+    assert.equal(checkCloseOptions(undefined), undefined);
+    assert.equal(checkCloseOptions({}), undefined);
+    assert.equal(checkCloseOptions({ timeoutMs: 0 }), 0);
+    assert.equal(
+      message(() => checkCloseOptions({ timeout: 5 })),
+      'unknown option "timeout", did you mean "timeoutMs"?',
+    );
+    assert.equal(
+      message(() => checkCloseOptions({ timeoutMs: 'x' })),
+      'timeoutMs must be an integer from 0 to 2147483647, got "x"',
+    );
+    assert.equal(checkListenerOptions(undefined), false);
+    assert.equal(checkListenerOptions({ rowIds: true }), true);
+    assert.equal(
+      message(() => checkListenerOptions({ rowids: true })),
+      'unknown option "rowids", did you mean "rowIds"?',
+    );
+    checkCheckpointMode('truncate');
+    assert.equal(
+      message(() => checkCheckpointMode('FULL')),
+      "mode must be 'passive', 'full', 'restart' or 'truncate', got \"FULL\"",
     );
   });
 });

@@ -3,11 +3,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { createContext, runInContext } from 'node:vm';
-import { Encoder, NO_REPLY } from '../dist/native/encode.js';
+import { Encoder } from '../dist/native/encode.js';
 import { Target } from '../dist/native/engine.js';
 import { Failure } from '../dist/native/failure.js';
 import { Parameters } from '../dist/native/parameters.js';
-import { Flag, HEADER_BYTES, Kind, REQUEST_BYTES } from '../dist/native/wire.js';
+import { Flag, HEADER_BYTES, Kind, NO_REPLY, REQUEST_BYTES } from '../dist/native/wire.js';
 import type { SqlParameters } from '../dist/values.js';
 
 const request = new ArrayBuffer(REQUEST_BYTES);

@@ -8,7 +8,7 @@ import { Failure } from '../dist/native/failure.js';
 import { Operation, Outcome } from '../dist/native/operations.js';
 import { Reader } from '../dist/native/reader.js';
 import { Flag } from '../dist/native/wire.js';
-import { buffer, type Cell, changes, done, error, type RowsRecord, rows } from './completion-records.mjs';
+import { buffer, type Cell, changes, checkpointed, done, error, type RowsRecord, rows } from './completion-records.mjs';
 
 function operation(outcome: Outcome, mode = 0): Operation {
   const made = new Operation(0);
@@ -19,7 +19,10 @@ function operation(outcome: Outcome, mode = 0): Operation {
 
 /** Decodes one final record. */
 function decode(record: Uint8Array, outcome: Outcome = Outcome.rows, mode = 0, names: string[] = []): unknown {
-  return new Decoder(() => names).value(new Reader(buffer([record])), 0, operation(outcome, mode));
+  return new Decoder(
+    () => names,
+    () => {},
+  ).value(new Reader(buffer([record])), 0, operation(outcome, mode));
 }
 
 /** The failure that decoding ends in. */
@@ -75,7 +78,10 @@ describe('cells', () => {
 
   it('hold bytes of their own', () => {
     const bytes = buffer([rows({ rows: [[Uint8Array.of(1, 2, 3)]], names: ['b'] })]);
-    const value = new Decoder(() => []).value(new Reader(bytes), 0, operation(Outcome.row));
+    const value = new Decoder(
+      () => [],
+      () => {},
+    ).value(new Reader(bytes), 0, operation(Outcome.row));
     new Uint8Array(bytes).fill(0);
     assert.deepEqual(value, { b: Uint8Array.of(1, 2, 3) });
   });
@@ -124,10 +130,13 @@ describe('rows', () => {
 
   it('of a shared list of columns ask for its names once', () => {
     const asked: number[] = [];
-    const decoder = new Decoder((id) => {
-      asked.push(id);
-      return id === 1 ? ['a'] : ['a', 'b'];
-    });
+    const decoder = new Decoder(
+      (id) => {
+        asked.push(id);
+        return id === 1 ? ['a'] : ['a', 'b'];
+      },
+      () => {},
+    );
     const records = [
       rows({ rows: [[1]], shape: 1 }),
       rows({ rows: [[2, 3]], shape: 2 }),
@@ -150,7 +159,7 @@ describe('rows', () => {
       const { Reader } = require('./dist/native/reader.js');
       const bytes = Buffer.from(process.argv[1], 'base64');
       const buffer = new Uint8Array(bytes).buffer;
-      const rows = new Decoder(() => []).value(new Reader(buffer), 0, { outcome: 2, mode: 0 });
+      const rows = new Decoder(() => [], () => {}).value(new Reader(buffer), 0, { outcome: 2, mode: 0 });
       console.log(JSON.stringify([rows.length, rows[99], Object.hasOwn(rows[99], '__proto__')]));`;
     const record = rows(many([1, 'x', 2], ['a', '__proto__', 'a'], 100));
     const args = ['--disallow-code-generation-from-strings', '-e', code, Buffer.from(record).toString('base64')];
@@ -179,7 +188,10 @@ describe('what an operation resolves with', () => {
   });
 
   it('all: every row of every record', () => {
-    const decoder = new Decoder(() => []);
+    const decoder = new Decoder(
+      () => [],
+      () => {},
+    );
     const all = operation(Outcome.rows);
     decoder.collect(new Reader(buffer([two])), 0, all);
     assert.deepEqual(decoder.value(new Reader(buffer([two])), 0, all), [{ a: 1 }, { a: 2 }, { a: 1 }, { a: 2 }]);
@@ -225,5 +237,26 @@ describe('an error record', () => {
     assert.equal(names.size, 29);
     assert.equal(names.has('SqlflowError'), false);
     assert.equal(failure(error(999, 'x')).toError('').name, 'SqlflowError');
+  });
+});
+
+describe('other answers', () => {
+  it('of a COMMIT says how long the log is', () => {
+    assert.deepEqual(decode(done(0, 17), Outcome.committed), { logFrames: 17, commit: undefined });
+  });
+
+  it('of a checkpoint say how far it came', () => {
+    const expected = { busy: true, logFrames: 9, checkpointedFrames: 4 };
+    assert.deepEqual(decode(checkpointed(true, 9, 4), Outcome.checkpoint), expected);
+  });
+
+  it('of a batch with sums are counts', () => {
+    const expected = { changes: 3, lastInsertRowid: 9 };
+    assert.deepEqual(decode(changes({ changes: 3n, lastInsertRowid: 9n }), Outcome.totals), expected);
+  });
+
+  it('of a failed batch say which statement it was', () => {
+    assert.equal(failure(error(1, 'no such table: t', 1, 12, 0, 3), Outcome.results).statement, 3);
+    assert.equal(failure(error(1, 'no such table: t')).statement, 0);
   });
 });

@@ -66,4 +66,18 @@ describe('the SQL table', () => {
   it('refuses text that is not valid Unicode', () => {
     assert.throws(() => new Statements(new Registry()).id("SELECT '\ud800'"), Failure);
   });
+
+  it('keeps every number valid while it is held, whatever is used meanwhile', () => {
+    const registry = new Registry();
+    const table = new Statements(registry);
+    table.hold();
+    const held = [table.id(`SELECT '${'x'.repeat(100_000)}'`), table.id('SELECT 0')];
+    table.hold();
+    for (let n = 1; n <= 3_000; n++) table.id(`SELECT ${n}`);
+    table.release();
+    assert.ok(held.every((id) => registry.texts.has(id)));
+    table.release();
+    assert.ok(held.every((id) => !registry.texts.has(id)));
+    assert.ok(registry.texts.size <= 2_001);
+  });
 });

@@ -3,12 +3,17 @@
 import {
   type ArrayRow,
   type AsyncRows,
+  type CallOptions,
+  type Checkpoint,
+  type Commit,
   Database,
+  type DatabaseStats,
   NoRowsError,
   type OpenOptions,
   type QueryResult,
   ReadTransaction,
   type Row,
+  type RowChange,
   type RunResult,
   Sql,
   SqlError,
@@ -17,9 +22,11 @@ import {
   type SqlParameters,
   type SqlValue,
   Statement,
+  type StatementTrace,
   SyncRead,
   type SyncWrite,
   sql,
+  type TransactionTrace,
   type WriteStatement,
   WriteTransaction,
 } from 'sqlflow';
@@ -113,6 +120,11 @@ export async function transactions(db: Database): Promise<void> {
     tx.sync.exec;
     // @ts-expect-error nor have its statements
     tx.prepare('SELECT 1').run;
+    is<AbortSignal>()(tx.signal);
+    // @ts-expect-error nor can it have savepoints
+    tx.savepoint;
+    // @ts-expect-error nor is there a commit to wait for
+    tx.onCommit;
   });
 
   await db.write(async (q, tx) => {
@@ -126,6 +138,97 @@ export async function transactions(db: Database): Promise<void> {
     const reading: ReadTransaction = tx;
     is<ReadTransaction>()(reading);
   });
+}
+
+export async function limits(db: Database, signal: AbortSignal): Promise<void> {
+  const call: Required<CallOptions> = { signal, timeoutMs: 1, queueTimeoutMs: 0 };
+  is<number>()(await db.read(() => 1, call));
+  is<number>()(await db.write(() => 1, { signal }));
+  is<number>()(await db.batch(() => 1, { queueTimeoutMs: 5 }));
+  is<Row | undefined>()(await db.get('SELECT 1', [], call));
+  is<ArrayRow[]>()(await db.all('SELECT 1', [], { rowMode: 'array', ...call }));
+  is<RunResult>()(await db.run('DELETE FROM city', [], call));
+  is<void>()(await db.exec('DELETE FROM city', call));
+  is<AsyncRows<Row>>()(db.iterate('SELECT 1', [], { idleTimeoutMs: 0, batchRows: 5, ...call }));
+  // @ts-expect-error a database is closed, not aborted
+  await db.close({ signal });
+  // @ts-expect-error milliseconds
+  await db.read(() => 1, { timeoutMs: '1s' });
+  // @ts-expect-error not a signal
+  await db.read(() => 1, { signal: new AbortController() });
+  await db.read(async (tx) => {
+    is<Row | undefined>()(await tx.get('SELECT 1', [], { signal }));
+    is<Statement<Row>>()(tx.prepare('SELECT 1', { signal, timeoutMs: 5 }));
+    // @ts-expect-error only an iterator with a transaction of its own can be idle for too long
+    tx.iterate('SELECT 1', [], { idleTimeoutMs: 5 });
+    // @ts-expect-error nothing can end a statement on this thread
+    tx.sync.get('SELECT 1', [], { signal });
+  });
+}
+
+export async function batches(db: Database, rows: Generator<SqlParameters>): Promise<void> {
+  is<number>()(await db.batch((tx) => tx.run('DELETE FROM city').changes));
+  await db.batch((tx) => is<SyncWrite>()(tx));
+  is<QueryResult[]>()(
+    await db.batch([
+      'DELETE FROM city',
+      sql`DELETE FROM city WHERE name = ${'x'}`,
+      ['DELETE FROM city'],
+      ['DELETE FROM city WHERE name = ?', ['x']],
+      [sql`DELETE FROM city`],
+      { sql: 'DELETE FROM city' },
+      { sql: 'DELETE FROM city WHERE name = :name', parameters: { name: 'x' } },
+    ]),
+  );
+  const fixed = [['DELETE FROM city', [1]]] as const;
+  is<QueryResult[]>()(await db.batch(fixed));
+  is<RunResult>()(await db.runMany('INSERT INTO city VALUES (?, ?)', [['x', 1]]));
+  is<RunResult>()(await db.runMany('INSERT INTO city VALUES (?, ?)', rows, { timeoutMs: 5 }));
+  is<RunResult>()(await db.write((tx) => tx.runMany('INSERT INTO city VALUES (:a)', new Set([{ a: 1 }]))));
+  // @ts-expect-error values come as one array or object per row
+  await db.runMany('INSERT INTO city VALUES (?)', [1, 2]);
+  // @ts-expect-error a Date is no value
+  await db.batch([['DELETE FROM city WHERE name = ?', [new Date()]]]);
+}
+
+export async function savepoints(db: Database): Promise<void> {
+  await db.write(async (tx) => {
+    is<number>()(await tx.savepoint(() => 1));
+    is<Row | undefined>()(await tx.savepoint((inner) => inner.get('SELECT 1')));
+    await tx.savepoint((inner) => is<WriteTransaction>()(inner));
+    is<number>()(tx.sync.savepoint((inner) => inner.run('DELETE FROM city').changes));
+    tx.sync.savepoint((inner) => is<SyncWrite>()(inner));
+  });
+}
+
+export async function insight(db: Database): Promise<void> {
+  const stop = db.onCommit((commit) => is<Commit>()(commit), { rowIds: true });
+  is<() => void>()(stop);
+  await db.write((tx) => {
+    is<void>()(tx.onCommit(({ tables }) => is<ReadonlySet<string>>()(tables)));
+  });
+  db.onCommit(({ changes, truncated }) => {
+    is<readonly RowChange[] | undefined>()(changes);
+    is<boolean>()(truncated);
+  });
+  // @ts-expect-error a misspelling
+  db.onCommit(() => {}, { rowids: true });
+  is<DatabaseStats>()(db.stats());
+  is<'idle' | 'running' | 'waiting' | 'held' | 'gone'>()(db.stats().writer.state);
+  is<Checkpoint>()(await db.checkpoint());
+  is<{ busy: boolean; logFrames: number; checkpointedFrames: number }['busy']>()((await db.checkpoint('full')).busy);
+  // @ts-expect-error not a mode
+  await db.checkpoint('TRUNCATE');
+  is<number>()(db.outside(() => 1));
+  is<Promise<RunResult>>()(db.outside(() => db.run('DELETE FROM city')));
+  is<void>()(await db.close({ timeoutMs: 5 }));
+}
+
+export function traces(transaction: TransactionTrace, statement: StatementTrace): void {
+  is<'read' | 'write' | 'batch'>()(transaction.kind);
+  is<'commit' | 'rollback' | undefined>()(transaction.outcome);
+  is<string>()(statement.sql);
+  is<number | undefined>()(statement.rows);
 }
 
 export async function statements(tx: WriteTransaction): Promise<void> {
@@ -194,8 +297,13 @@ export async function options(path: string, db: Database): Promise<void> {
     readers: 4,
     busyTimeoutMs: 1,
     transactionTimeoutMs: 1,
+    readTimeoutMs: 1,
+    queueTimeoutMs: 1,
     maxQueued: 1,
     bigint: false,
+    captureStacks: true,
+    reentrancy: 'refuse',
+    logLimitBytes: 65_536,
   };
   await Database.open(path, all);
   await Database.open(path, { readers: undefined });

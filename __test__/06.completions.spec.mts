@@ -14,7 +14,11 @@ import { done, error, grant, rows } from './completion-records.mjs';
 class Finished {
   readonly response = new ArrayBuffer(RESPONSE_BYTES);
   readonly operations = new Operations(2);
-  readonly completions = new Completions(this, this.response, this.operations, new Decoder(() => []));
+  readonly decoder = new Decoder(
+    () => [],
+    () => {},
+  );
+  readonly completions = new Completions(this, this.response, this.operations, this.decoder, { take() {} });
   readonly #drains: (Uint8Array[] | undefined)[] = [];
   drains = 0;
 

@@ -235,7 +235,9 @@ describe("':memory:'", () => {
     await db.write(async (tx) => {
       await tx.run('INSERT INTO t VALUES (1)');
       // As many as there are readers, at the same time.
-      const seen = await Promise.all(Array.from({ length: 4 }, () => db.read((other) => other.all('SELECT n FROM t'))));
+      const seen = await Promise.all(
+        Array.from({ length: 4 }, () => db.outside(() => db.read((other) => other.all('SELECT n FROM t')))),
+      );
       assert.deepEqual(seen, [[], [], [], []]);
     });
     assert.deepEqual(await db.all('SELECT n FROM t'), [{ n: 1 }]);

@@ -79,8 +79,9 @@ describe('what is not a closure', () => {
     const db = await scratch.open();
     for (const fn of [undefined, null, 'SELECT 1', {}, Promise.resolve()]) {
       const given = fn as () => unknown;
-      await refused(() => db.read(given), OptionError, /need a function, got /);
-      await refused(() => db.write(given), OptionError, /need a function, got /);
+      await refused(() => db.read(given), OptionError, /^read needs a function, got /);
+      await refused(() => db.write(given), OptionError, /^write needs a function, got /);
+      await refused(() => db.batch(given), OptionError, /^batch needs a function or an array of statements, got /);
     }
   });
 });

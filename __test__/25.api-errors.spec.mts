@@ -11,6 +11,7 @@ import { Scratch } from './fixtures/scratch.mjs';
 
 const CODES: Record<string, string> = {
   AbortError: 'ABORT_ERR',
+  AsyncClosureError: 'ASYNC_CLOSURE',
   BusyError: 'BUSY',
   CannotOpenError: 'CANNOT_OPEN',
   CommitOutcomeUnknownError: 'COMMIT_OUTCOME_UNKNOWN',
@@ -32,6 +33,8 @@ const CODES: Record<string, string> = {
   QueueTimeoutError: 'QUEUE_TIMEOUT',
   ReadOnlyDatabaseError: 'READ_ONLY_DATABASE',
   ReadOnlyTransactionError: 'READ_ONLY_TRANSACTION',
+  ReentrantAccessError: 'REENTRANT_ACCESS',
+  SavepointOpenError: 'SAVEPOINT_OPEN',
   SqlError: 'SQL_ERROR',
   SqlflowError: 'SQLFLOW',
   StatementError: 'STATEMENT',

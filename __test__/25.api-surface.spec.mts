@@ -38,7 +38,7 @@ function methods(value: object): string[] {
     if (link === Object.prototype) break;
     for (const name of Object.getOwnPropertyNames(link)) names.add(name);
   }
-  const internal = new Set(['constructor', 'engine', 'target', 'sql']);
+  const internal = new Set(['constructor', 'session', 'target', 'sql', 'call', 'statement']);
   return [...names].filter((name) => !internal.has(name)).sort();
 }
 
@@ -76,7 +76,14 @@ describe('the methods of', () => {
   it('a database', async () => {
     await using scratch = new Scratch();
     const db = await scratch.open();
-    assert.deepEqual(methods(db), [...reading, 'close', 'exec', 'path', 'read', 'run', 'write'].sort());
+    assert.deepEqual(
+      methods(db),
+      [
+        ...reading,
+        ...['batch', 'checkpoint', 'close', 'exec', 'onCommit', 'outside', 'path'],
+        ...['read', 'run', 'runMany', 'stats', 'write'],
+      ].sort(),
+    );
     assert.equal(typeof db[Symbol.asyncDispose], 'function');
   });
 
@@ -86,7 +93,7 @@ describe('the methods of', () => {
     await db.read((q, tx) => {
       assert.equal(q, tx);
       assert.ok(tx instanceof ReadTransaction && !(tx instanceof WriteTransaction));
-      assert.deepEqual(methods(tx), [...reading, 'batches', 'prepare', 'sync'].sort());
+      assert.deepEqual(methods(tx), [...reading, 'batches', 'prepare', 'signal', 'sync'].sort());
       assert.ok(tx.sync instanceof SyncRead && !(tx.sync instanceof SyncWrite));
       assert.deepEqual(methods(tx.sync), reading);
       assert.equal(tx.sync, tx.sync);
@@ -102,8 +109,14 @@ describe('the methods of', () => {
     await db.write((q, tx) => {
       assert.equal(q, tx);
       assert.ok(tx instanceof WriteTransaction && tx instanceof ReadTransaction);
-      assert.deepEqual(methods(tx), [...reading, 'batches', 'exec', 'prepare', 'run', 'sync'].sort());
-      assert.deepEqual(methods(tx.sync), [...reading, 'exec', 'run'].sort());
+      assert.deepEqual(
+        methods(tx),
+        [
+          ...reading,
+          ...['batches', 'exec', 'onCommit', 'prepare', 'run', 'runMany', 'savepoint', 'signal', 'sync'],
+        ].sort(),
+      );
+      assert.deepEqual(methods(tx.sync), [...reading, 'exec', 'run', 'savepoint'].sort());
       assert.deepEqual(methods(tx.prepare('SELECT 1')), ['all', 'get', 'iterate', 'one', 'run']);
     });
   });

@@ -280,7 +280,7 @@ test('an iterator whose parameters ask the database gives its own rows', LIMIT, 
   const inner: Promise<Row | undefined>[] = [];
   const limits = (): SqlParameters => ({
     get low() {
-      inner.push(db.get('SELECT ? AS a, ? AS b', ['inner', inner.length]));
+      inner.push(db.outside(() => db.get('SELECT ? AS a, ? AS b', ['inner', inner.length])));
       return 3;
     },
     high: 6,

@@ -255,7 +255,7 @@ test(
     let others: Promise<unknown>[] = [];
     await db.write(async (tx) => {
       assert.equal(await standing.message(), 'standing');
-      others = mainWrites(db);
+      others = db.outside(() => mainWrites(db));
       await tx.run(LOG, ['first']);
     });
     await Promise.all(others);
@@ -273,7 +273,7 @@ test('writes of a worker that is terminated while they stand aside are never run
   let others: Promise<unknown>[] = [];
   await db.write(async () => {
     assert.equal(await standing.message(), 'standing');
-    others = mainWrites(db);
+    others = db.outside(() => mainWrites(db));
   });
   await Promise.all(others);
   await standing.worker.terminate();
@@ -293,7 +293,11 @@ test(
     let others: Promise<unknown>[] = [];
     await db.read(async (tx) => {
       assert.equal(await standing.message(), 'standing');
-      others = [db.get('SELECT 1 AS i'), db.read(async (mine) => mine.get('SELECT 2 AS i')), db.get('SELECT 3 AS i')];
+      others = db.outside(() => [
+        db.get('SELECT 1 AS i'),
+        db.read(async (mine) => mine.get('SELECT 2 AS i')),
+        db.get('SELECT 3 AS i'),
+      ]);
       await tx.get('SELECT 0');
     });
     assert.deepEqual(await Promise.all(others), [{ i: 1 }, { i: 2 }, { i: 3 }]);

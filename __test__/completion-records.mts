@@ -1,6 +1,6 @@
 // Completion records as the engine writes them, for specs of the decoding side.
 
-import { CellTag, HEADER_BYTES, Reply, ReplyFlag } from '../dist/native/wire.js';
+import { CellTag, HEADER_BYTES, NO_REPLY, Reply, ReplyFlag } from '../dist/native/wire.js';
 
 /** A cell of a row; `{ int64 }` is an integer that travels as 64 bits. */
 export type Cell = null | number | string | Uint8Array | { int64: bigint };
@@ -76,23 +76,68 @@ export function changes(result: { changes: bigint; lastInsertRowid: bigint }, op
   return withHeader(Reply.changes, ReplyFlag.last, counts(result), { op });
 }
 
-/** A record that says an operation is done. */
-export function done(op = 0): Uint8Array {
-  return withHeader(Reply.done, ReplyFlag.last, new Uint8Array(), { op });
+/** A record that says an operation is done; of a COMMIT: with that many frames in the log. */
+export function done(op = 0, frames = 0): Uint8Array {
+  return withHeader(Reply.done, ReplyFlag.last, new Uint8Array(), { op, words: [frames] });
 }
 
 /** A record of a granted transaction. */
-export function grant(index: number, generation: number, op = 0): Uint8Array {
-  return withHeader(Reply.grant, ReplyFlag.last, new Uint8Array(), { op, words: [index, generation] });
+export function grant(index: number, generation: number, op = 0, lockWaitMs = 0, behind = 0): Uint8Array {
+  const words = [index, generation, lockWaitMs, behind];
+  return withHeader(Reply.grant, ReplyFlag.last, new Uint8Array(), { op, words });
+}
+
+/** A record of a transaction that was granted to several closures. */
+export function grantGroup(index: number, generation: number, ops: readonly number[]): Uint8Array {
+  const body = paddedBytes(new Uint8Array(Uint32Array.from(ops).buffer));
+  const words = [index, generation, 0, 0, ops.length];
+  return withHeader(Reply.grantGroup, ReplyFlag.last, body, { op: ops[0] ?? 0, words });
+}
+
+/** What a record of a commit tells. */
+export interface CommittedRecord {
+  tables: readonly string[];
+  changes?: readonly { table: number; kind: 1 | 2 | 3; rowid: bigint }[];
+  truncated?: boolean;
+}
+
+/** A record of a commit: the answer of `op`, or one for the handle that listens. */
+export function committed(index: number, generation: number, record: CommittedRecord, op = NO_REPLY): Uint8Array {
+  const { tables, changes: changed = [], truncated = false } = record;
+  const body = changed.map(({ table, kind, rowid }) => {
+    const view = new DataView(new ArrayBuffer(16));
+    view.setUint32(0, table, true);
+    view.setUint32(4, kind, true);
+    view.setBigInt64(8, rowid, true);
+    return new Uint8Array(view.buffer);
+  });
+  const names = paddedBytes(concatenated(tables.map(nameBytes)));
+  return withHeader(Reply.committed, op === NO_REPLY ? 0 : ReplyFlag.last, concatenated([names, ...body]), {
+    op,
+    words: [index, generation, tables.length, changed.length, truncated ? 1 : 0],
+  });
+}
+
+/** A record of a transaction that was ended from outside. */
+export function ended(index: number, generation: number, code: number, message: string): Uint8Array {
+  const bytes = TEXT.encode(message);
+  const words = [index, generation, bytes.length];
+  return withHeader(Reply.ended, 0, paddedBytes(bytes), { op: NO_REPLY, half: code, words });
+}
+
+/** A record of what a checkpoint did. */
+export function checkpointed(busy: boolean, logFrames: number, checkpointedFrames: number, op = 0): Uint8Array {
+  const words = [busy ? 1 : 0, logFrames, checkpointedFrames];
+  return withHeader(Reply.checkpointed, ReplyFlag.last, new Uint8Array(), { op, words });
 }
 
 /** A record of an error. */
-export function error(code: number, message: string, sqliteCode = 0, offset = -1, op = 0): Uint8Array {
+export function error(code: number, message: string, sqliteCode = 0, offset = -1, op = 0, statement = 0): Uint8Array {
   const bytes = TEXT.encode(message);
   return withHeader(Reply.error, ReplyFlag.last, paddedBytes(bytes), {
     op,
     half: code,
-    words: [sqliteCode, offset, bytes.length],
+    words: [sqliteCode, offset, bytes.length, statement],
   });
 }
 
@@ -146,7 +191,8 @@ function paddedBytes(bytes: Uint8Array): Uint8Array {
   return result;
 }
 
-function concatenated(parts: readonly Uint8Array[]): Uint8Array {
+/** The parts one after the other. */
+export function concatenated(parts: readonly Uint8Array[]): Uint8Array {
   const result = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) {

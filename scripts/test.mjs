@@ -1,4 +1,4 @@
-// Everything that must hold before a change lands, or the steps that are named: format clippy types lint rust specs api.
+// Everything that must hold before a change lands, or the steps that are named: format clippy types lint rust models specs api.
 
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -21,6 +21,8 @@ const STEPS = {
     checkToolchain(['clippy']);
     step('clippy', () => {
       run('cargo', ['clippy', '--release', '--all-targets', '--locked', '--', '-D', 'warnings']);
+      const models = ['-p', 'sqlflow-core', '--features', 'model', '--test', 'models'];
+      run('cargo', ['clippy', '--release', '--locked', ...models, '--', '-D', 'warnings']);
     });
   },
   types: () => {
@@ -34,6 +36,12 @@ const STEPS = {
   rust: () => {
     checkToolchain();
     step('tests of the engine', () => run('cargo', ['test', '--release', '--locked']));
+  },
+  models: () => {
+    checkToolchain();
+    step('models of the engine', () => {
+      run('cargo', ['test', '--release', '--locked', '-p', 'sqlflow-core', '--features', 'model', '--test', 'models']);
+    });
   },
   specs: () => {
     installPackages();

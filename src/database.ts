@@ -1,66 +1,72 @@
 // One open database: managed transactions, and statements that are a transaction each.
 
 import { resolve } from 'node:path';
-import { OptionError, UnfinishedQueryError } from './errors.js';
+import { type BatchItem, runBatch } from './batch.js';
+import { callable } from './checks.js';
+import { type Closure, runClosure } from './closure.js';
+import { CommitListeners } from './commit-listeners.js';
+import type { Commit } from './commits.js';
 import { ManagedCursor } from './managed-cursor.js';
 import { engine } from './native/addon.js';
-import { type Engine, Form, type Target } from './native/engine.js';
+import { type Checkpoint, type CheckpointMode, Form } from './native/engine.js';
 import {
   type ArrayRowOptions,
-  type BatchOptions,
-  batchMode,
-  batchRows,
+  type CallOptions,
+  type CloseOptions,
+  type CommitListenerOptions,
+  checkCallOptions,
+  checkCheckpointMode,
+  checkCloseOptions,
+  checkIterateOptions,
+  checkListenerOptions,
   checkOpenOptions,
   checkPath,
+  type IterateOptions,
   type ObjectRowOptions,
   type OpenOptions,
-  type Querier,
   type QueryOptions,
   type SplitQuerier,
 } from './options.js';
-import { endByRollback } from './rollback.js';
+import { type Queriers, queriersOf } from './querier.js';
+import { detects, outside } from './reentrancy.js';
 import { type AsyncRows, RowIterator } from './rows.js';
+import { Session } from './session.js';
 import type { Sql } from './sql.js';
-import { ReadTransaction, WriteTransaction } from './transaction.js';
+import { type DatabaseStats, statsOf } from './stats.js';
+import type { SyncWrite } from './sync.js';
+import type { ReadTransaction, WriteTransaction } from './transaction.js';
 import type { ArrayRow, QueryResult, Row, RunResult, SqlParameters } from './values.js';
-
-/** How transactions and what closures get of them are made. */
-interface Queriers {
-  readTransaction(engine: Engine, target: Target): ReadTransaction;
-  read(tx: ReadTransaction): unknown;
-  write(tx: WriteTransaction): unknown;
-}
 
 /**
  * An open database.
  *
  * There is one writer per file, served first come, first served; readers run beside it, each on a snapshot. Every
- * statement runs in a managed transaction: that of `read` or `write`, or one of its own for `get`, `run` and the others.
+ * statement runs in a managed transaction: that of `read`, `write` or `batch`, or one of its own for `get`, `run` and the
+ * others.
  *
  * A statement rejects with `SqlError` or `ConstraintError` for what SQLite says about it, `StatementError` when it is
  * empty or two, `StatementNotAllowedError` when it is none for user SQL (BEGIN, ATTACH, ...), `ParameterError` for its
- * values, `IntegerOutOfRangeError` for a result that needs `bigint: true`, `BusyError` when another process held the
- * file for `busyTimeoutMs`, `QueueFullError` when more than `maxQueued` wait, `CorruptDatabaseError`, `IoError`, and
- * `DatabaseClosedError` after `close`.
+ * values, `IntegerOutOfRangeError` for a result that needs `bigint: true`, `CorruptDatabaseError` and `IoError`.
+ *
+ * Whatever has to wait for its turn rejects with `BusyError` when another process held the file for `busyTimeoutMs`,
+ * `QueueTimeoutError` when the turn did not come within `queueTimeoutMs`, `QueueFullError` when more than `maxQueued`
+ * wait, `AbortError` when its `signal` was aborted, `ReentrantAccessError` inside a closure of a transaction of the same
+ * database (see the option `reentrancy`), and `DatabaseClosedError` after `close`.
  *
  * `R` and `W` are what closures of `read` and `write` get: the transaction, or what the `querier` option makes of it.
  */
 export class Database<R = ReadTransaction, W = ReadTransaction extends R ? WriteTransaction : R>
   implements AsyncDisposable
 {
-  readonly #engine: Engine;
-  readonly #target: Target;
-  readonly #path: string;
+  readonly #session: Session;
   readonly #queriers: Queriers;
-  /** Iterators that hold a transaction; ended when the database is closed. */
-  readonly #cursors = new Set<ManagedCursor>();
+  readonly #listeners: CommitListeners;
   #closing: Promise<void> | undefined = undefined;
 
-  private constructor(target: Target, path: string, queriers: Queriers) {
-    this.#engine = engine;
-    this.#target = target;
-    this.#path = path;
+  private constructor(session: Session, queriers: Queriers) {
+    this.#session = session;
     this.#queriers = queriers;
+    this.#listeners = new CommitListeners(session.engine, session.handle);
   }
 
   /**
@@ -87,40 +93,38 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
   static open(path: string, options?: OpenOptions): Promise<Database>;
   static async open(path: string, options?: OpenOptions): Promise<Database<unknown, unknown>> {
     const memory = checkPath(path) === ':memory:';
-    const { native, bigint, querier } = checkOpenOptions(options, memory);
+    const { native, bigint, querier, captureStacks, reentrancy } = checkOpenOptions(options, memory);
     const opened = await engine.open(memory ? path : resolve(path), native, bigint);
-    return new Database<unknown, unknown>(opened.target, memory ? path : opened.path, queriersOf(querier));
+    const session = new Session(engine, opened.target, memory ? path : opened.path, {
+      captureStacks,
+      detects: detects(reentrancy),
+    });
+    return new Database<unknown, unknown>(session, queriersOf(querier));
   }
 
   /** The canonical path of the file; `':memory:'` for a temporary database. */
   get path(): string {
-    return this.#path;
+    return this.#session.path;
   }
 
   /**
    * Runs `fn` in a transaction that reads: one snapshot, from before `fn` starts until it settles.
    *
    * It sees every `write` that had resolved when `read` was called. Resolves with what `fn` gives; what `fn` throws is
-   * thrown again, unchanged.
+   * thrown again, unchanged. `fn` is never run twice.
    *
-   * @throws UnfinishedQueryError when `fn` settles while one of its statements runs; BusyError, QueueFullError,
-   *   DatabaseClosedError when no transaction could be begun
+   * It waits for a reader for at most `queueTimeoutMs` (milliseconds, default as opened: 30000) and may stay open for
+   * `timeoutMs` (default: `readTimeoutMs` as opened, which is 0: for ever). When it is ended from outside, by that deadline,
+   * by `signal` or by `close({ timeoutMs })`, the promise rejects at once, `tx.signal` is aborted, the statements of `fn`
+   * fail from then on, and what becomes of `fn` is ignored.
+   *
+   * @throws UnfinishedQueryError when `fn` settles while one of its statements runs; TransactionTimeoutError, AbortError
+   *   (with the signal's reason as cause) and DatabaseClosedError when it was ended from outside; OptionError; BusyError,
+   *   QueueFullError, QueueTimeoutError, ReentrantAccessError, DatabaseClosedError when no transaction could be begun
    */
-  async read<T>(fn: (q: R, tx: ReadTransaction) => T | PromiseLike<T>): Promise<T> {
-    checkClosure(fn);
-    const target = await this.#engine.begin(this.#target, 'read');
-    let value: T;
-    try {
-      const tx = this.#queriers.readTransaction(this.#engine, target);
-      value = await fn(this.#queriers.read(tx) as R, tx);
-    } catch (error) {
-      await endByRollback(this.#engine, target);
-      throw error;
-    }
-    if (target.inFlight > 0) await this.#refuseUnfinished(target);
-    const ending = this.#engine.endRead(target);
-    if (ending !== undefined) await ending;
-    return value;
+  read<T>(fn: (q: R, tx: ReadTransaction) => T | PromiseLike<T>, options?: CallOptions): Promise<T> {
+    const closure = fn as Closure<T>;
+    return runClosure(this.#session, this.#queriers, { access: 'read', fn: closure, options, method: this.read });
   }
 
   /**
@@ -129,28 +133,63 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
    * Resolves with what `fn` gives, after the commit; what `fn` throws is thrown again, unchanged, after the rollback.
    * Writers are served in the order of their calls; `fn` is never run twice.
    *
-   * @throws UnfinishedQueryError when `fn` settles while one of its statements runs; ConstraintError when a deferred
-   *   constraint fails at commit; TransactionTimeoutError when it was open for longer than `transactionTimeoutMs`;
-   *   CommitOutcomeUnknownError when COMMIT met an I/O error; BusyError, QueueFullError, ReadOnlyDatabaseError,
-   *   DatabaseClosedError when no transaction could be begun
+   * It waits for the writer for at most `queueTimeoutMs` (milliseconds, default as opened: 30000) and may stay open for
+   * `timeoutMs` (default: `transactionTimeoutMs` as opened, 30000; 0: for ever). When it is ended from outside, by that
+   * deadline, by `signal` or by `close({ timeoutMs })`, it is rolled back, the promise rejects right after that,
+   * `tx.signal` is aborted, the statements of `fn` fail from then on, and what becomes of `fn` is ignored. Once COMMIT was
+   * sent nothing ends it any more: the promise tells the real outcome.
+   *
+   * @throws UnfinishedQueryError when `fn` settles while one of its statements or savepoints is unfinished;
+   *   ConstraintError when a deferred constraint fails at commit; TransactionTimeoutError, AbortError (with the signal's
+   *   reason as cause) and DatabaseClosedError when it was ended from outside; TransactionAbortedError when SQLite has
+   *   rolled it back; CommitOutcomeUnknownError when COMMIT met an I/O error; OptionError; BusyError, QueueFullError,
+   *   QueueTimeoutError, ReentrantAccessError, ReadOnlyDatabaseError, DatabaseClosedError when no transaction could be begun
    */
-  async write<T>(fn: (q: W, tx: WriteTransaction) => T | PromiseLike<T>): Promise<T> {
-    checkClosure(fn);
-    const target = await this.#engine.begin(this.#target, 'write');
-    let value: T;
-    try {
-      const tx = WriteTransaction.of(this.#engine, target);
-      value = await fn(this.#queriers.write(tx) as W, tx);
-    } catch (error) {
-      await endByRollback(this.#engine, target);
-      throw error;
-    }
-    if (target.inFlight > 0) await this.#refuseUnfinished(target);
-    await this.#engine.end(target, 'commit');
-    return value;
+  write<T>(fn: (q: W, tx: WriteTransaction) => T | PromiseLike<T>, options?: CallOptions): Promise<T> {
+    const closure = fn as Closure<T>;
+    return runClosure(this.#session, this.#queriers, { access: 'write', fn: closure, options, method: this.write });
   }
 
-  /** The first row, or `undefined` when there is none, in a transaction of its own. */
+  /**
+   * Runs a synchronous closure that writes: all of it is kept when it returns, nothing when it throws.
+   *
+   * Calls that wait for the writer together run one after the other and share one commit, after which their promises
+   * resolve; it is the fast way to many small durable transactions. `fn` gets the surface of `tx.sync` and runs on this
+   * thread when its turn comes, once at most; what it throws is thrown again, unchanged, and its neighbours commit. Statements
+   * that change the schema, and pragmas, are refused; use `write`.
+   *
+   * `signal` and `queueTimeoutMs` (milliseconds, default as opened: 30000) hold while it waits; `timeoutMs` (default:
+   * `transactionTimeoutMs` as opened) bounds the shared transaction.
+   *
+   * @throws AsyncClosureError when `fn` gives a promise, which is rolled back and counts as handled; ConstraintError when a
+   *   deferred constraint of it fails; TransactionAbortedError when a neighbour has taken the shared transaction with it:
+   *   nothing was written, and it may be tried again; CommitOutcomeUnknownError; and what `write` rejects with when no
+   *   transaction could be begun
+   */
+  batch<T>(fn: (tx: SyncWrite) => T, options?: CallOptions): Promise<T>;
+  /**
+   * Runs statements in one transaction, all or none of them, and gives the result of each, as `query` does.
+   *
+   * Calls that wait for the writer together share one commit; one that fails, fails alone. The error of a statement says
+   * which one it was and has its text. An empty list resolves without a transaction.
+   *
+   * `signal` and `timeoutMs` (milliseconds from the call; default: for ever) take it out of the queue; once it runs they
+   * interrupt it only while it shares its transaction with nobody. `queueTimeoutMs`: default as opened, 30000.
+   *
+   * @throws OptionError for an element that is no statement; else what `run` rejects with
+   */
+  batch(statements: readonly BatchItem[], options?: CallOptions): Promise<QueryResult[]>;
+  batch(work: unknown, options?: CallOptions): Promise<unknown> {
+    return runBatch(this.#session, work, options, this.batch);
+  }
+
+  /**
+   * The first row, or `undefined` when there is none, in a transaction of its own.
+   *
+   * A statement that writes (`RETURNING`) goes to the writer by itself, and all of it is done. `options`: what the row looks
+   * like, and how the call may be ended: `signal`, `timeoutMs` (milliseconds from the call; default: `readTimeoutMs` as
+   * opened when it reads) and `queueTimeoutMs` (default as opened: 30000), see `CallOptions`.
+   */
   get<Rw = Row>(sql: string | Sql, parameters?: SqlParameters, options?: ObjectRowOptions): Promise<Rw | undefined>;
   /** The first row as an array, or `undefined` when there is none. */
   get<Rw = ArrayRow>(
@@ -159,26 +198,26 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
     options: ArrayRowOptions,
   ): Promise<Rw | undefined>;
   get<Rw>(sql: string | Sql, parameters?: SqlParameters, options?: QueryOptions): Promise<Rw | undefined> {
-    return this.#engine.statement(this.#target, Form.get, sql, parameters, options) as Promise<Rw | undefined>;
+    return this.#session.own('get', Form.get, sql, parameters, options) as Promise<Rw | undefined>;
   }
 
-  /** The first row, in a transaction of its own; rejects with `NoRowsError` when there is none. */
+  /** The first row, in a transaction of its own; rejects with `NoRowsError` when there is none. Otherwise as `get`. */
   one<Rw = Row>(sql: string | Sql, parameters?: SqlParameters, options?: ObjectRowOptions): Promise<Rw>;
   /** The first row as an array; rejects with `NoRowsError` when there is none. */
   one<Rw = ArrayRow>(sql: string | Sql, parameters: SqlParameters | undefined, options: ArrayRowOptions): Promise<Rw>;
   one<Rw>(sql: string | Sql, parameters?: SqlParameters, options?: QueryOptions): Promise<Rw> {
-    return this.#engine.statement(this.#target, Form.one, sql, parameters, options) as Promise<Rw>;
+    return this.#session.own('one', Form.one, sql, parameters, options) as Promise<Rw>;
   }
 
-  /** All rows, in a transaction of its own. A statement that writes (`RETURNING`) goes to the writer by itself. */
+  /** All rows, in a transaction of its own. Otherwise as `get`: a statement that writes goes to the writer by itself. */
   all<Rw = Row>(sql: string | Sql, parameters?: SqlParameters, options?: ObjectRowOptions): Promise<Rw[]>;
   /** All rows as arrays. */
   all<Rw = ArrayRow>(sql: string | Sql, parameters: SqlParameters | undefined, options: ArrayRowOptions): Promise<Rw[]>;
   all<Rw>(sql: string | Sql, parameters?: SqlParameters, options?: QueryOptions): Promise<Rw[]> {
-    return this.#engine.statement(this.#target, Form.all, sql, parameters, options) as Promise<Rw[]>;
+    return this.#session.own('all', Form.all, sql, parameters, options) as Promise<Rw[]>;
   }
 
-  /** All there is to know about a statement of any kind, in a transaction of its own. */
+  /** All there is to know about a statement of any kind, in a transaction of its own. Otherwise as `get`. */
   query<Rw = Row>(sql: string | Sql, parameters?: SqlParameters, options?: ObjectRowOptions): Promise<QueryResult<Rw>>;
   /** The same, with rows as arrays. */
   query<Rw = ArrayRow>(
@@ -187,30 +226,33 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
     options: ArrayRowOptions,
   ): Promise<QueryResult<Rw>>;
   query<Rw>(sql: string | Sql, parameters?: SqlParameters, options?: QueryOptions): Promise<QueryResult<Rw>> {
-    return this.#engine.statement(this.#target, Form.query, sql, parameters, options) as Promise<QueryResult<Rw>>;
+    return this.#session.own('query', Form.query, sql, parameters, options) as Promise<QueryResult<Rw>>;
   }
 
   /**
    * The rows one by one, on one snapshot, fetched in batches while they are consumed.
    *
-   * The transaction begins with the first row that is asked for and ends with the last one, or when the loop is left.
+   * The transaction begins with the first row that is asked for and ends with the last one, when the loop is left, or when
+   * the loop has not asked for more for `idleTimeoutMs` (milliseconds, default 60000; 0: for ever). `timeoutMs` (default:
+   * `readTimeoutMs` as opened, 0: for ever) bounds the whole of it; `signal` ends it at any time. Rows that were fetched
+   * before are still given; then the iterator rejects with `TransactionTimeoutError` or `AbortError`, and is over.
    * A statement that writes is refused with `ReadOnlyTransactionError`; use `all`.
+   *
+   * @throws OptionError at once; everything else comes with the first row that is asked for
    */
   iterate<Rw = Row>(
     sql: string | Sql,
     parameters?: SqlParameters,
-    options?: ObjectRowOptions & BatchOptions,
+    options?: ObjectRowOptions & IterateOptions,
   ): AsyncRows<Rw>;
   /** The rows one by one as arrays. */
   iterate<Rw = ArrayRow>(
     sql: string | Sql,
     parameters: SqlParameters | undefined,
-    options: ArrayRowOptions & BatchOptions,
+    options: ArrayRowOptions & IterateOptions,
   ): AsyncRows<Rw>;
-  iterate<Rw>(sql: string | Sql, parameters?: SqlParameters, options?: QueryOptions & BatchOptions): AsyncRows<Rw> {
-    batchMode(options, 0);
-    batchRows(options);
-    const cursor = new ManagedCursor(this.#engine, this.#target, this.#cursors, { sql, parameters, options });
+  iterate<Rw>(sql: string | Sql, parameters?: SqlParameters, options?: QueryOptions & IterateOptions): AsyncRows<Rw> {
+    const cursor = new ManagedCursor(this.#session, { sql, parameters, options: checkIterateOptions(options) });
     const rows = new RowIterator<Rw>(cursor);
     ManagedCursor.endWith(rows, cursor);
     return rows;
@@ -220,28 +262,108 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
    * Runs a statement for what it changes, in a transaction of its own; rows it gives are dropped.
    *
    * Calls that wait for the writer together share one commit, and each resolves after it. One that fails, fails alone.
+   * `signal` and `timeoutMs` (milliseconds from the call; default: for ever) take it out of the queue; once it runs they
+   * interrupt it only while it shares its transaction with nobody. `queueTimeoutMs`: default as opened, 30000.
+   *
+   * @throws ConstraintError, also for a deferred constraint; CommitOutcomeUnknownError when COMMIT met an I/O error;
+   *   ReadOnlyDatabaseError; OptionError; and what the class lists
    */
-  run(sql: string | Sql, parameters?: SqlParameters): Promise<RunResult> {
-    return this.#engine.statement(this.#target, Form.run, sql, parameters, undefined) as Promise<RunResult>;
+  run(sql: string | Sql, parameters?: SqlParameters, options?: CallOptions): Promise<RunResult> {
+    return this.#change('run', Form.run, sql, parameters, options) as Promise<RunResult>;
   }
 
-  /** Runs a script of any number of statements without parameters, in one transaction. */
-  exec(sql: string | Sql): Promise<void> {
-    return this.#engine.statement(this.#target, Form.exec, sql, undefined, undefined) as Promise<void>;
+  /**
+   * Runs one statement once for each element of `rows`, in one transaction, all or none of them; gives the sum of
+   * `changes` and the last `lastInsertRowid`.
+   *
+   * `rows` is read to its end before the call returns. It shares its commit and takes its options as `run` does. The error
+   * of a row says which one it was, counted from 1; nothing of the others stays either.
+   */
+  runMany(sql: string | Sql, rows: Iterable<SqlParameters>, options?: CallOptions): Promise<RunResult> {
+    return this.#session.runMany(this.#session.handle, sql, rows, options);
+  }
+
+  /** Runs a script of any number of statements without parameters, in one transaction. Options as of `run`. */
+  exec(sql: string | Sql, options?: CallOptions): Promise<void> {
+    return this.#change('exec', Form.exec, sql, undefined, options) as Promise<void>;
+  }
+
+  /**
+   * Has `fn` called after each commit of this file in this process, by whichever handle or worker thread, in the order of
+   * the commits. Gives the function that ends it; the close of the database does as well.
+   *
+   * `fn` runs after the writer was released, in the async context of this call. It is told the tables that may have
+   * changed, those that the statements name as written to, triggers and foreign keys included; with `rowIds: true` also
+   * which rows, as far as they are listed. Commits of other processes are not noticed. When `fn` throws, the outcome stays,
+   * and the process emits a warning with the code `SQLFLOW_LISTENER_FAILED`.
+   *
+   * @throws OptionError; DatabaseClosedError after `close`
+   */
+  onCommit(fn: (commit: Commit) => void, options?: CommitListenerOptions): () => void {
+    callable(fn, 'onCommit');
+    const rowIds = checkListenerOptions(options);
+    return this.#listeners.add(fn, rowIds);
+  }
+
+  /**
+   * Copies the log of commits into the file; the engine does it by itself often enough for nearly everybody.
+   *
+   * `'passive'` (default) copies what it can without waiting; `'full'` and `'restart'` wait for readers and other
+   * processes until `busyTimeoutMs`, the latter so that the next commit starts the log anew; `'truncate'` also cuts it back
+   * to nothing. `busy: true` in the result: something was in the way of a part of it.
+   *
+   * @throws OptionError; ReentrantAccessError inside a closure; ReadOnlyDatabaseError; IoError; DatabaseClosedError
+   */
+  async checkpoint(mode: CheckpointMode = 'passive'): Promise<Checkpoint> {
+    checkCheckpointMode(mode);
+    this.#session.refuseReentrance('checkpoint');
+    return await this.#session.engine.checkpoint(this.#session.handle, mode);
+  }
+
+  /**
+   * What the database is doing at this moment and has done since it was opened, by all handles of the file in this process.
+   *
+   * Costs microseconds, waits for nothing and may be called inside a closure. It still tells while the database is being
+   * closed; afterwards everything is 0.
+   */
+  stats(): DatabaseStats {
+    return statsOf(this.#session.engine.stats(this.#session.handle));
+  }
+
+  /**
+   * Runs `fn` as if it had been called outside of every closure, and gives what it gives.
+   *
+   * For what is called inside a closure and does not belong to it: a shared cache that fills itself, a queue of work,
+   * a log. A closure must not wait for it when it needs the same writer: that would last until `queueTimeoutMs`.
+   */
+  outside<T>(fn: () => T): T {
+    callable(fn, 'outside');
+    return outside(fn);
   }
 
   /**
    * Closes the database: refuses new work, lets accepted work finish, then closes the file when no other handle has it.
    *
-   * Idle iterators are ended at once; they throw `DatabaseClosedError` at their next fetch. Closing again gives the
-   * same promise.
+   * With `timeoutMs` (milliseconds; 0: at once; default: for ever) what is not finished by then is ended like by a
+   * deadline: what waits is taken out of the queue, what is open is rolled back, and their promises reject with
+   * `DatabaseClosedError`. Idle iterators are ended at once; they throw it at their next fetch. Closing again gives the same
+   * promise, and the `timeoutMs` of the first call counts.
+   *
+   * @throws OptionError; ReentrantAccessError inside a closure of one of its own transactions
    */
-  close(): Promise<void> {
-    if (this.#closing === undefined) {
-      for (const cursor of this.#cursors) cursor.databaseClosed();
-      this.#closing = this.#engine.close(this.#target);
+  close(options?: CloseOptions): Promise<void> {
+    try {
+      const timeoutMs = checkCloseOptions(options);
+      this.#session.refuseReentrance('close');
+      if (this.#closing === undefined) {
+        for (const cursor of this.#session.cursors) cursor.databaseClosed();
+        this.#listeners.databaseClosed();
+        this.#closing = this.#session.engine.close(this.#session.handle, timeoutMs);
+      }
+      return this.#closing;
+    } catch (error) {
+      return Promise.reject(error);
     }
-    return this.#closing;
   }
 
   /** The same as `close`, for `await using`. */
@@ -249,27 +371,18 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
     return this.close();
   }
 
-  async #refuseUnfinished(target: Target): Promise<never> {
-    await endByRollback(this.#engine, target);
-    throw new UnfinishedQueryError(
-      'the closure settled while one of its statements was still running, so the transaction was rolled back; ' +
-        'await every statement inside the closure',
-    );
+  #change(
+    method: string,
+    form: Form,
+    sql: string | Sql,
+    parameters: SqlParameters | undefined,
+    options: CallOptions | undefined,
+  ): Promise<unknown> {
+    try {
+      checkCallOptions(options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return this.#session.own(method, form, sql, parameters, options);
   }
-}
-
-function checkClosure(fn: unknown): void {
-  if (typeof fn !== 'function') throw new OptionError(`read and write need a function, got ${typeof fn}`);
-}
-
-/** With one querier for both, closures of `read` get a transaction that has the methods that write; the engine refuses them. */
-function queriersOf(querier: Querier<unknown, unknown> | undefined): Queriers {
-  const reading = (ofEngine: Engine, target: Target) => ReadTransaction.of(ofEngine, target);
-  if (querier === undefined) return { readTransaction: reading, read: (tx) => tx, write: (tx) => tx };
-  if (typeof querier !== 'function') return { readTransaction: reading, read: querier.read, write: querier.write };
-  return {
-    readTransaction: (ofEngine, target) => WriteTransaction.of(ofEngine, target),
-    read: (tx) => querier(tx as WriteTransaction),
-    write: querier,
-  };
 }

@@ -85,7 +85,7 @@ export class ReadOnlyTransactionError extends SqlflowError {
   override readonly code = 'READ_ONLY_TRANSACTION';
 }
 
-/** A transaction, a statement or an iterator was used after its closure had ended. */
+/** A transaction, a savepoint, a statement or an iterator was used after its closure had ended. */
 export class TransactionClosedError extends SqlflowError {
   override readonly code = 'TRANSACTION_CLOSED';
 }
@@ -111,7 +111,10 @@ export class QueueFullError extends SqlflowError {
   override readonly code = 'QUEUE_FULL';
 }
 
-/** The operation waited too long for the writer or a reader. */
+/**
+ * The operation waited for the writer or a reader for longer than `queueTimeoutMs`, and was never started. The message
+ * says who holds them, and for how long.
+ */
 export class QueueTimeoutError extends SqlflowError {
   override readonly code = 'QUEUE_TIMEOUT';
 }
@@ -121,14 +124,17 @@ export class CommitOutcomeUnknownError extends SqlflowError {
   override readonly code = 'COMMIT_OUTCOME_UNKNOWN';
 }
 
-/** The database was closed before the call, or while an iterator of it was idle. */
+/**
+ * The database was closed before the call, while an iterator of it was idle, or with a `timeoutMs` that was over before
+ * the work was; an open transaction was rolled back then.
+ */
 export class DatabaseClosedError extends SqlflowError {
   override readonly code = 'DATABASE_CLOSED';
 }
 
 /**
  * The file is already open in this process with options that cannot differ (`synchronous`, `readers`,
- * `maxQueued`, `readOnly`).
+ * `maxQueued`, `logLimitBytes`, `readOnly`).
  */
 export class OptionsConflictError extends SqlflowError {
   override readonly code = 'OPTIONS_CONFLICT';
@@ -180,12 +186,19 @@ export class IoError extends SqlflowError {
   override readonly code = 'IO';
 }
 
-/** The transaction was open for longer than `transactionTimeoutMs` and was rolled back. */
+/**
+ * It took too long: a transaction was open for longer than `transactionTimeoutMs`, `readTimeoutMs` or `timeoutMs` and was
+ * rolled back; a statement took longer than its `timeoutMs`; an iterator of the database was idle for longer than
+ * `idleTimeoutMs`.
+ */
 export class TransactionTimeoutError extends SqlflowError {
   override readonly code = 'TRANSACTION_TIMEOUT';
 }
 
-/** The operation was aborted. */
+/**
+ * The operation was aborted by its `signal`, whose reason is the `cause`. Nothing of it was written; a statement of a
+ * `write` takes the whole transaction with it when it writes itself.
+ */
 export class AbortError extends SqlflowError {
   override readonly code = 'ABORT_ERR';
 }
@@ -193,6 +206,24 @@ export class AbortError extends SqlflowError {
 /** `tx.sync` was used before an asynchronous statement of the same transaction was answered; await it first. */
 export class StatementInFlightError extends SqlflowError {
   override readonly code = 'STATEMENT_IN_FLIGHT';
+}
+
+/**
+ * The database was used inside a closure of one of its own transactions, where it would wait for what its caller holds.
+ * Use `tx`, `tx.savepoint` for a transaction within it, or `db.outside` for work that is none of the closure's.
+ */
+export class ReentrantAccessError extends SqlflowError {
+  override readonly code = 'REENTRANT_ACCESS';
+}
+
+/** A closure that has to be synchronous gave a promise; what it had done was rolled back. */
+export class AsyncClosureError extends SqlflowError {
+  override readonly code = 'ASYNC_CLOSURE';
+}
+
+/** A transaction or a savepoint was used while a savepoint inside it is open; use that one's `tx`. */
+export class SavepointOpenError extends SqlflowError {
+  override readonly code = 'SAVEPOINT_OPEN';
 }
 
 /** The two halves of sqlflow misunderstood each other: a defect. Please report it. */
@@ -263,6 +294,9 @@ const classes = {
   TransactionTimeoutError,
   AbortError,
   StatementInFlightError,
+  ReentrantAccessError,
+  AsyncClosureError,
+  SavepointOpenError,
   ProtocolError,
   ReadOnlyDatabaseError,
   TooLargeError,

@@ -2,6 +2,7 @@
 
 export {
   AbortError,
+  AsyncClosureError,
   BusyError,
   CannotOpenError,
   CommitOutcomeUnknownError,
@@ -25,6 +26,8 @@ export {
   ReadOnlyDatabaseError,
   ReadOnlyTransactionError,
   ReadTransaction,
+  ReentrantAccessError,
+  SavepointOpenError,
   Sql,
   SqlError,
   SqlflowError,

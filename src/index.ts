@@ -1,18 +1,30 @@
 // What `require('sqlflow')` gives; index.mts names the same for `import`.
 
+export type { BatchItem } from './batch.js';
+export type { Commit, RowChange } from './commits.js';
 export { Database } from './database.js';
 export * from './errors.js';
+export type { Checkpoint, CheckpointMode } from './native/engine.js';
 export type {
   ArrayRowOptions,
   BatchOptions,
+  CallOptions,
+  CloseOptions,
+  CommitListenerOptions,
+  IterateOptions,
   ObjectRowOptions,
   OpenOptions,
   QueryOptions,
+  ResultOptions,
   SplitQuerier,
+  SyncArrayRowOptions,
+  SyncObjectRowOptions,
 } from './options.js';
 export type { AsyncRows } from './rows.js';
 export { Sql, type SqlTag, sql } from './sql.js';
 export { Statement, type StatementValues, WriteStatement } from './statement.js';
+export type { DatabaseStats } from './stats.js';
 export { SyncRead, SyncWrite } from './sync.js';
+export type { StatementTrace, TransactionTrace } from './trace.js';
 export { ReadTransaction, WriteTransaction } from './transaction.js';
 export type { ArrayRow, QueryResult, Row, RunResult, SqlParameter, SqlParameters, SqlValue } from './values.js';

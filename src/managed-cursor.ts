@@ -1,33 +1,47 @@
 // The cursor of `db.iterate`: it brings its own read transaction.
 
-import { DatabaseClosedError } from './errors.js';
-import type { Batch, Cursor, CursorRequest, Engine, Target } from './native/engine.js';
+import { onAbort } from './abort-signals.js';
+import { AbortError, DatabaseClosedError, type SqlflowError, TransactionTimeoutError } from './errors.js';
+import type { Batch, Cursor, Target } from './native/engine.js';
+import type { CheckedIterateOptions } from './options.js';
 import type { BatchSource } from './rows.js';
+import type { Session } from './session.js';
+import type { Sql } from './sql.js';
+import type { SqlParameters } from './values.js';
 
-/** Where a cursor is in its life. */
-type State = 'new' | 'fetching' | 'idle' | 'ended' | 'database closed';
+// Captured at load: tests replace them with fakes.
+const { setTimeout, clearTimeout } = globalThis;
+
+/** Where a cursor is in its life; `'failed'`: it was ended between two fetches, and says why at the next. */
+type State = 'new' | 'fetching' | 'idle' | 'ended' | 'failed';
 
 /** Ends the transaction of an iterator that was dropped half-way. The cursor does not hold its iterator. */
 const dropped = new FinalizationRegistry<ManagedCursor>((cursor) => cursor.close());
+
+/** The query of a cursor, and what bounds it. */
+export interface ManagedRequest {
+  readonly sql: string | Sql;
+  readonly parameters: SqlParameters | undefined;
+  readonly options: CheckedIterateOptions;
+}
 
 /** A cursor and its transaction, from the first batch to the last. */
 export class ManagedCursor implements BatchSource {
   /** None that a closure bounds: rows that were fetched may be had after the end of its own. */
   readonly transaction = undefined;
-  readonly #engine: Engine;
-  readonly #handle: Target;
-  readonly #live: Set<ManagedCursor>;
-  readonly #request: CursorRequest;
+  readonly #session: Session;
+  readonly #request: ManagedRequest;
   #state: State = 'new';
   #own: Target | undefined = undefined;
   #cursor: Cursor | undefined = undefined;
   #closedMeanwhile = false;
+  /** Why it failed; made at the next fetch, whose caller its stack names. */
+  #failure: () => SqlflowError = closed;
+  #idle: NodeJS.Timeout | undefined = undefined;
+  #leaveSignal: (() => void) | undefined = undefined;
 
-  /** `live` holds the cursors of the database that have a transaction or wait for one. */
-  constructor(engine: Engine, handle: Target, live: Set<ManagedCursor>, request: CursorRequest) {
-    this.#engine = engine;
-    this.#handle = handle;
-    this.#live = live;
+  constructor(session: Session, request: ManagedRequest) {
+    this.#session = session;
     this.#request = request;
   }
 
@@ -38,18 +52,19 @@ export class ManagedCursor implements BatchSource {
 
   async next(): Promise<Batch> {
     if (this.#state === 'ended') return { rows: [], open: false };
-    if (this.#state === 'database closed') throw closed();
+    if (this.#state === 'failed') throw this.#failure();
     this.#state = 'fetching';
     try {
       const cursor = this.#cursor ?? (await this.#begin());
       const batch = await cursor.next();
       this.#state = 'idle';
       if (this.#closedMeanwhile) this.databaseClosed();
+      else if (batch.open) this.#startIdling();
       return batch;
     } catch (error) {
       this.#state = 'idle';
       this.close();
-      throw error;
+      throw this.#withReason(error);
     }
   }
 
@@ -61,26 +76,74 @@ export class ManagedCursor implements BatchSource {
   /** The database is being closed: an idle cursor ends now, one that fetches when its batch is there. */
   databaseClosed(): void {
     if (this.#state === 'fetching') this.#closedMeanwhile = true;
-    else this.#end('database closed');
+    else this.#fail(closed);
   }
 
   async #begin(): Promise<Cursor> {
+    const session = this.#session;
+    const { sql, parameters, options } = this.#request;
+    session.refuseReentrance('iterate');
     // Before it waits: a close meanwhile must find it.
-    this.#live.add(this);
-    this.#own = await this.#engine.begin(this.#handle, 'read');
-    this.#cursor = this.#engine.cursor(this.#own, this.#request);
+    session.cursors.add(this);
+    const wait = session.wait(options.call, ManagedCursor.prototype.next);
+    this.#own = await session.engine.begin(session.handle, 'read', wait);
+    const signal = wait?.signal;
+    if (signal !== undefined) this.#watch(signal);
+    this.#cursor = session.cursor(this.#own, { sql, parameters, options: options.request });
     return this.#cursor;
   }
 
+  #watch(signal: AbortSignal): void {
+    if (signal.aborted) throw abortedBy(signal);
+    this.#leaveSignal = onAbort(signal, () => {
+      if (this.#state === 'idle') this.#fail(() => abortedBy(signal));
+      else if (this.#own?.ended === false) this.#session.engine.expire(this.#own);
+    });
+  }
+
+  /** One timer for all fetches, refreshed: most loops never wait for it. */
+  #startIdling(): void {
+    const { idleTimeoutMs } = this.#request.options;
+    if (idleTimeoutMs === 0) return;
+    if (this.#idle === undefined) this.#idle = setTimeout(() => this.#idledAway(), idleTimeoutMs).unref();
+    else this.#idle.refresh();
+  }
+
+  #idledAway(): void {
+    if (this.#state !== 'idle') return;
+    const { idleTimeoutMs } = this.#request.options;
+    this.#fail(
+      () =>
+        new TransactionTimeoutError(
+          `no row was asked for in the ${idleTimeoutMs} ms of idleTimeoutMs, so the transaction of the iterator was ended`,
+        ),
+    );
+  }
+
+  #fail(failure: () => SqlflowError): void {
+    this.#failure = failure;
+    this.#end('failed');
+  }
+
   #end(state: State): void {
-    this.#live.delete(this);
+    this.#session.cursors.delete(this);
     this.#state = state;
+    clearTimeout(this.#idle);
+    this.#leaveSignal?.();
+    this.#leaveSignal = undefined;
     if (this.#own === undefined || this.#own.ended) return;
     try {
-      this.#engine.endRead(this.#own)?.catch(overBefore);
+      this.#session.engine.endRead(this.#own)?.catch(overBefore);
     } catch {
       overBefore();
     }
+  }
+
+  /** An error of the engine that says "aborted" gets the signal's reason. */
+  #withReason(error: unknown): unknown {
+    const signal = this.#request.options.call?.signal;
+    if (signal?.aborted !== true || !(error instanceof AbortError) || error.cause !== undefined) return error;
+    return abortedBy(signal);
   }
 }
 
@@ -89,4 +152,8 @@ function overBefore(): void {}
 
 function closed(): DatabaseClosedError {
   return new DatabaseClosedError('the database was closed while the iterator was idle');
+}
+
+function abortedBy(signal: AbortSignal): AbortError {
+  return new AbortError('the iterator was ended by its signal', { cause: signal.reason });
 }

@@ -1,6 +1,7 @@
 // Iterators over the rows of a statement, fetched batch by batch while they are consumed.
 
 import type { Batch, Cursor, Target } from './native/engine.js';
+import { asked } from './thenable.js';
 
 /** The rows of a statement, one by one; ends what it holds when it is exhausted, left early or fails. */
 export interface AsyncRows<R> extends AsyncIterableIterator<R, undefined, undefined>, AsyncDisposable {
@@ -138,21 +139,3 @@ export function* rowsSync<R>(cursor: Cursor): Generator<R, undefined, undefined>
     cursor.close();
   }
 }
-
-/** What `ask` promises. It counts as handled when it fails because the closure it was asked in settled meanwhile. */
-function asked<T>(transaction: Target | undefined, ask: () => Promise<T>): Promise<T> {
-  if (transaction === undefined || transaction.disowned) return ask();
-  const answer = settle();
-  return answer;
-
-  async function settle(): Promise<T> {
-    try {
-      return await ask();
-    } catch (error) {
-      if (transaction?.disowned === true) answer.catch(ignore);
-      throw error;
-    }
-  }
-}
-
-function ignore(): void {}

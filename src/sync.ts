@@ -1,71 +1,87 @@
 // The synchronous surface of a transaction: the same statements, run on this thread.
 
-import type { Engine, Target } from './native/engine.js';
+import type { Target } from './native/engine.js';
 import { Form } from './native/engine.js';
-import type { ArrayRowOptions, BatchOptions, ObjectRowOptions, QueryOptions } from './options.js';
+import {
+  type BatchOptions,
+  checkSyncOptions,
+  type ResultOptions,
+  type SyncArrayRowOptions,
+  type SyncObjectRowOptions,
+} from './options.js';
 import { rowsSync } from './rows.js';
+import { runSavepointSync } from './savepoint.js';
+import type { Session } from './session.js';
 import type { Sql } from './sql.js';
+import { statements } from './trace.js';
 import type { ArrayRow, QueryResult, Row, RunResult, SqlParameters } from './values.js';
 
 /**
  * Statements of a transaction, run on this thread while it waits. They never wait for a lock or for another thread.
  *
- * They throw what the asynchronous ones reject with, and `StatementInFlightError` until those have been answered.
+ * They throw what the asynchronous ones reject with, and `StatementInFlightError` until those have been answered. No
+ * `signal` can reach them, since nothing else runs on this thread; the deadline of the transaction does.
  */
 export class SyncRead {
   /** @internal */
-  protected readonly engine: Engine;
+  protected readonly session: Session;
   /** @internal */
   protected readonly target: Target;
+  /** Decided once: a statement on this thread costs as much as twenty such questions. */
+  readonly #traced = statements.hasSubscribers;
 
   /** Made by `tx.sync`. */
-  protected constructor(engine: never, target: never);
+  protected constructor(session: never, target: never);
   /** @internal */
-  protected constructor(engine: Engine, target: Target);
-  protected constructor(engine: Engine, target: Target) {
-    this.engine = engine;
+  protected constructor(session: Session, target: Target);
+  protected constructor(session: Session, target: Target) {
+    this.session = session;
     this.target = target;
   }
 
   /** @internal */
-  static of(engine: Engine, target: Target): SyncRead {
-    return new SyncRead(engine, target);
+  static of(session: Session, target: Target): SyncRead {
+    return new SyncRead(session, target);
   }
 
   /** The first row, or `undefined` when there is none. */
-  get<R = Row>(sql: string | Sql, parameters?: SqlParameters, options?: ObjectRowOptions): R | undefined;
+  get<R = Row>(sql: string | Sql, parameters?: SqlParameters, options?: SyncObjectRowOptions): R | undefined;
   /** The first row as an array, or `undefined` when there is none. */
-  get<R = ArrayRow>(sql: string | Sql, parameters: SqlParameters | undefined, options: ArrayRowOptions): R | undefined;
-  get<R>(sql: string | Sql, parameters?: SqlParameters, options?: QueryOptions): R | undefined {
-    return this.engine.statementSync(this.target, Form.get, sql, parameters, options) as R | undefined;
+  get<R = ArrayRow>(
+    sql: string | Sql,
+    parameters: SqlParameters | undefined,
+    options: SyncArrayRowOptions,
+  ): R | undefined;
+  get<R>(sql: string | Sql, parameters?: SqlParameters, options?: ResultOptions): R | undefined {
+    return this.statement(Form.get, sql, parameters, options) as R | undefined;
   }
 
   /** The first row; throws `NoRowsError` when there is none. */
-  one<R = Row>(sql: string | Sql, parameters?: SqlParameters, options?: ObjectRowOptions): R;
+  one<R = Row>(sql: string | Sql, parameters?: SqlParameters, options?: SyncObjectRowOptions): R;
   /** The first row as an array; throws `NoRowsError` when there is none. */
-  one<R = ArrayRow>(sql: string | Sql, parameters: SqlParameters | undefined, options: ArrayRowOptions): R;
-  one<R>(sql: string | Sql, parameters?: SqlParameters, options?: QueryOptions): R {
-    return this.engine.statementSync(this.target, Form.one, sql, parameters, options) as R;
+  one<R = ArrayRow>(sql: string | Sql, parameters: SqlParameters | undefined, options: SyncArrayRowOptions): R;
+  one<R>(sql: string | Sql, parameters?: SqlParameters, options?: ResultOptions): R {
+    return this.statement(Form.one, sql, parameters, options) as R;
   }
 
   /** All rows. */
-  all<R = Row>(sql: string | Sql, parameters?: SqlParameters, options?: ObjectRowOptions): R[];
+  all<R = Row>(sql: string | Sql, parameters?: SqlParameters, options?: SyncObjectRowOptions): R[];
   /** All rows as arrays. */
-  all<R = ArrayRow>(sql: string | Sql, parameters: SqlParameters | undefined, options: ArrayRowOptions): R[];
-  all<R>(sql: string | Sql, parameters?: SqlParameters, options?: QueryOptions): R[] {
-    return this.engine.statementSync(this.target, Form.all, sql, parameters, options) as R[];
+  all<R = ArrayRow>(sql: string | Sql, parameters: SqlParameters | undefined, options: SyncArrayRowOptions): R[];
+  all<R>(sql: string | Sql, parameters?: SqlParameters, options?: ResultOptions): R[] {
+    return this.statement(Form.all, sql, parameters, options) as R[];
   }
 
   /** All there is to know about a statement of any kind: columns, rows, changes and row id. */
-  query<R = Row>(sql: string | Sql, parameters?: SqlParameters, options?: ObjectRowOptions): QueryResult<R>;
+  query<R = Row>(sql: string | Sql, parameters?: SqlParameters, options?: SyncObjectRowOptions): QueryResult<R>;
   /** The same, with rows as arrays. */
   query<R = ArrayRow>(
     sql: string | Sql,
     parameters: SqlParameters | undefined,
-    options: ArrayRowOptions,
+    options: SyncArrayRowOptions,
   ): QueryResult<R>;
-  query<R>(sql: string | Sql, parameters?: SqlParameters, options?: QueryOptions): QueryResult<R> {
-    return this.engine.statementSync(this.target, Form.query, sql, parameters, options) as QueryResult<R>;
+  query<R>(sql: string | Sql, parameters?: SqlParameters, options?: ResultOptions): QueryResult<R> {
+    return this.statement(Form.query, sql, parameters, options) as QueryResult<R>;
   }
 
   /**
@@ -75,37 +91,63 @@ export class SyncRead {
   iterate<R = Row>(
     sql: string | Sql,
     parameters?: SqlParameters,
-    options?: ObjectRowOptions & BatchOptions,
+    options?: SyncObjectRowOptions & BatchOptions,
   ): Generator<R, undefined, undefined>;
   /** The rows one by one as arrays. */
   iterate<R = ArrayRow>(
     sql: string | Sql,
     parameters: SqlParameters | undefined,
-    options: ArrayRowOptions & BatchOptions,
+    options: SyncArrayRowOptions & BatchOptions,
   ): Generator<R, undefined, undefined>;
   iterate<R>(
     sql: string | Sql,
     parameters?: SqlParameters,
-    options?: QueryOptions & BatchOptions,
+    options?: ResultOptions & BatchOptions,
   ): Generator<R, undefined, undefined> {
-    return rowsSync<R>(this.engine.cursor(this.target, { sql, parameters, options }));
+    if (options !== undefined) checkSyncOptions(options);
+    return rowsSync<R>(this.session.cursor(this.target, { sql, parameters, options }));
+  }
+
+  /** @internal */
+  protected statement(
+    form: Form,
+    sql: string | Sql,
+    parameters: SqlParameters | undefined,
+    options: ResultOptions | undefined,
+  ): unknown {
+    if (options !== undefined) checkSyncOptions(options);
+    const { session, target } = this;
+    if (this.#traced) return session.tracedSync(target, form, sql, parameters, options);
+    return session.engine.statementSync(target, form, sql, parameters, options);
   }
 }
 
 /** Statements of a write transaction, run on this thread. */
 export class SyncWrite extends SyncRead {
   /** @internal */
-  static override of(engine: Engine, target: Target): SyncWrite {
-    return new SyncWrite(engine, target);
+  static override of(session: Session, target: Target): SyncWrite {
+    return new SyncWrite(session, target);
   }
 
   /** Runs a statement for what it changes; rows it gives are dropped. */
   run(sql: string | Sql, parameters?: SqlParameters): RunResult {
-    return this.engine.statementSync(this.target, Form.run, sql, parameters, undefined) as RunResult;
+    return this.statement(Form.run, sql, parameters, undefined) as RunResult;
   }
 
   /** Runs a script of any number of statements without parameters, in order, until one fails. */
   exec(sql: string | Sql): void {
-    this.engine.statementSync(this.target, Form.exec, sql, undefined, undefined);
+    this.statement(Form.exec, sql, undefined, undefined);
+  }
+
+  /**
+   * Runs `fn` in a transaction within this one, at once: kept when `fn` returns, and taken back alone when it throws.
+   *
+   * `fn` gets a surface of its own, which may have savepoints in turn; until it has returned everything else of the
+   * transaction fails with `SavepointOpenError`. Gives what `fn` gives; what it throws is thrown again, unchanged.
+   *
+   * @throws AsyncClosureError when `fn` gives a promise, after its work was taken back; its promise counts as handled
+   */
+  savepoint<T>(fn: (tx: SyncWrite) => T): T {
+    return runSavepointSync(this.session, this.target, 'tx.sync.savepoint', fn);
   }
 }

@@ -13,7 +13,10 @@ export interface NativeOpenOptions {
   readers: number;
   busyTimeoutMs: number;
   transactionTimeoutMs: number;
+  readTimeoutMs: number;
+  queueTimeoutMs: number;
   maxQueued: number;
+  logLimitBytes: number;
 }
 
 /** The functions of the addon; crates/node/src documents each. */
@@ -33,7 +36,14 @@ export interface Native {
   forgetStatement(id: number): void;
   shape(id: number): string[];
   open(op: number, path: string, options: NativeOpenOptions): void;
-  close(op: number, handle: number, generation: number): void;
+  /** `timeoutMs`: 0xffffffff waits for ever. */
+  close(op: number, handle: number, generation: number, timeoutMs: number): void;
+  /** `mode`: 0 passive, 1 full, 2 restart, 3 truncate. */
+  checkpoint(op: number, handle: number, generation: number, mode: number): void;
+  /** Numbers of the engine as float64, in the order that crates/node documents. */
+  stats(handle: number, generation: number): ArrayBuffer;
+  /** `mode`: 0 no records of commits, 1 with tables, 2 with tables and row ids. */
+  listen(handle: number, generation: number, mode: number): void;
   processExit(code: number): void;
   info(): { sqlite: string; cipher: string };
 }

@@ -1,87 +1,98 @@
-// The border: requests go out through one buffer, completions come back through another, one wake-up per batch.
+// The engine behind the addon: what the public classes ask for, as records that cross the border.
 
+import type { Commit } from '../commits.js';
 import { StatementInFlightError } from '../errors.js';
-import { type QueryOptions, queryMode } from '../options.js';
-import { isSql, type Sql } from '../sql.js';
-import type { SqlParameters } from '../values.js';
+import { type CallOptions, type QueryOptions, queryMode } from '../options.js';
+import type { Sql } from '../sql.js';
+import type { QueryResult, RunResult, SqlParameters } from '../values.js';
+import { Batches } from './batches.js';
+import { begun } from './begin.js';
 import type { Native, NativeOpenOptions } from './binding.js';
-import { Completions } from './completions.js';
+import { Border, textOf } from './border.js';
+import { abortError, ignore, limited, limitsOf, refuseAborted } from './cancellation.js';
 import { BridgeCursor } from './cursor.js';
-import { type Batch, Decoder } from './decode.js';
-import { Encoder, NO_REPLY } from './encode.js';
-import type { Cursor, CursorRequest, Ending, Engine, Form, Opened, Target } from './engine.js';
-import { errorOf, Failure, FailureCode } from './failure.js';
-import { Operation, Operations, Outcome } from './operations.js';
-import { Parameters } from './parameters.js';
-import { Reader } from './reader.js';
-import { Statements } from './statements.js';
-import { Flag, Kind, REQUEST_BYTES, RESPONSE_BYTES, Reply, ReplyFlag } from './wire.js';
+import type {
+  BatchStatement,
+  BatchTurn,
+  Checkpoint,
+  CheckpointMode,
+  Committed,
+  Cursor,
+  CursorRequest,
+  Ending,
+  Engine,
+  Form,
+  ListenMode,
+  Opened,
+  SavepointEnding,
+  Wait,
+} from './engine.js';
+import { errorOf } from './failure.js';
+import { Groups } from './groups.js';
+import { Outcome } from './operations.js';
+import { inFlight, isBusy, refusal, refused } from './refusal.js';
+import { Savepoints } from './savepoints.js';
+import type { Target } from './target.js';
+import { Flag, Kind } from './wire.js';
 
-/** The engine behind the addon. One per copy of this module: a bridge is never shared between two. */
+/** `timeoutMs` of `close` that waits for ever. */
+const FOR_EVER = 0xffff_ffff;
+
+const CHECKPOINTS = { passive: 0, full: 1, restart: 2, truncate: 3 } as const satisfies Record<CheckpointMode, number>;
+
+/** One per copy of this module: a bridge is never shared between two. */
 export class Bridge implements Engine {
-  readonly #native: Native;
-  readonly #encoder: Encoder;
-  readonly #decoder: Decoder;
-  readonly #statements: Statements;
-  readonly #operations = new Operations();
-  readonly #parameters = new Parameters();
-  readonly #answers: Reader;
-  /** Stands for the operation of a synchronous call; not in the table. */
-  readonly #synchronous = new Operation(0);
+  readonly #border: Border;
+  readonly #batches: Batches;
+  readonly #groups: Groups;
+  readonly #savepoints: Savepoints;
 
   constructor(native: Native) {
-    const request = new ArrayBuffer(REQUEST_BYTES);
-    const response = new ArrayBuffer(RESPONSE_BYTES);
-    const sync = new ArrayBuffer(RESPONSE_BYTES);
-    this.#native = native;
-    this.#encoder = new Encoder(request);
-    this.#decoder = new Decoder((id) => native.shape(id));
-    this.#statements = new Statements(native);
-    this.#answers = new Reader(sync);
-    const completions = new Completions(native, response, this.#operations, this.#decoder);
-    native.setup(request, response, sync, completions.wake);
+    this.#border = new Border(native);
+    this.#batches = new Batches(this.#border);
+    this.#savepoints = new Savepoints(this.#border);
+    this.#groups = new Groups(this.#border, this.#savepoints);
   }
 
   open(path: string, options: NativeOpenOptions, bigint: boolean): Promise<Opened> {
-    const operation = this.#operations.take(undefined, Outcome.opened, bigint ? Flag.bigint : 0, '');
-    const promise = this.#operations.start(operation);
-    try {
-      this.#native.open(operation.index, path, options);
-      return promise as Promise<Opened>;
-    } catch (error) {
-      this.#operations.finish(operation);
-      return Promise.reject(error);
-    }
+    const { native } = this.#border;
+    const mode = bigint ? Flag.bigint : 0;
+    return this.#border.ask(Outcome.opened, mode, (op) => native.open(op, path, options)) as Promise<Opened>;
   }
 
-  close(handle: Target): Promise<void> {
-    const operation = this.#operations.take(undefined, Outcome.done, 0, '');
-    const promise = this.#operations.start(operation);
-    try {
-      this.#native.close(operation.index, handle.index, handle.generation);
-      return promise as Promise<void>;
-    } catch (error) {
-      this.#operations.finish(operation);
-      return Promise.reject(error);
-    }
+  close(handle: Target, timeoutMs: number | undefined): Promise<void> {
+    const { native, notices } = this.#border;
+    const { index, generation } = handle;
+    const closed = this.#border.ask(Outcome.done, 0, (op) => {
+      native.close(op, index, generation, timeoutMs ?? FOR_EVER);
+    }) as Promise<void>;
+    // Work that was accepted before is still told of.
+    const forget = () => notices.forget(handle);
+    closed.then(forget, forget);
+    return closed;
   }
 
-  begin(handle: Target, access: 'read' | 'write'): Promise<Target> {
+  begin(handle: Target, access: 'read' | 'write', wait: Wait | undefined): Promise<Target> {
     const kind = access === 'read' ? Kind.beginRead : Kind.beginWrite;
-    return this.#submit(handle, kind, Outcome.grant, handle.mode, '', 0, 0, 0, undefined) as Promise<Target>;
+    if (wait !== undefined) return this.#beginWith(handle, kind, wait);
+    return this.#border.submit(handle, kind, Outcome.grant, handle.mode, '', 0, 0, 0, undefined) as Promise<Target>;
   }
 
-  end(transaction: Target, ending: Ending): Promise<void> {
-    transaction.ended = true;
-    const kind = ending === 'commit' ? Kind.commit : Kind.rollback;
-    return this.#submit(transaction, kind, Outcome.done, 0, '', 0, 0, 0, undefined) as Promise<void>;
+  end(transaction: Target, ending: Ending): Promise<Committed> {
+    if (transaction.endedBy !== undefined) return Promise.reject(errorOf(transaction.endedBy, ''));
+    this.#over(transaction);
+    const commit = ending === 'commit';
+    const kind = commit ? Kind.commit : Kind.rollback;
+    const mode = commit && transaction.wantsTables ? Flag.tables : 0;
+    const { committed } = Outcome;
+    return this.#border.submit(transaction, kind, committed, mode, '', 0, 0, 0, undefined) as Promise<Committed>;
   }
 
-  endRead(transaction: Target): Promise<void> | undefined {
-    transaction.ended = true;
-    const size = this.#encoder.encode(0, Kind.commit, 0, transaction, 0, 0, 0, undefined);
+  endRead(transaction: Target): Promise<Committed> | undefined {
+    if (transaction.endedBy !== undefined) throw errorOf(transaction.endedBy, '');
+    this.#over(transaction);
     try {
-      this.#answer(this.#native.sync(size), Outcome.done, 0, '');
+      this.#border.sync(transaction, Kind.commit, Outcome.done, 0, '', 0, 0, 0, undefined);
     } catch (error) {
       if (transaction.inFlight > 0 || !(error instanceof StatementInFlightError)) throw error;
       return this.end(transaction, 'commit');
@@ -89,9 +100,15 @@ export class Bridge implements Engine {
     return undefined;
   }
 
+  expire(transaction: Target): void {
+    if (!transaction.ended) this.#border.notify(Kind.expire, transaction, 0);
+  }
+
   disown(transaction: Target): void {
-    transaction.disowned = true;
-    this.#operations.disown(transaction);
+    for (const target of transaction.open()) {
+      target.disowned = true;
+      this.#border.operations.disown(target);
+    }
   }
 
   statement(
@@ -104,13 +121,14 @@ export class Bridge implements Engine {
     let text = '';
     try {
       text = typeof sql === 'string' ? sql : textOf(sql);
-      if (target.ended) throw closed();
-      const mode = options === undefined ? target.mode : queryMode(options, target.mode);
-      const values = this.#values(sql, parameters, form.kind);
-      const id = this.#statements.id(text);
-      return this.#submit(target, form.kind, form.outcome, mode, text, id, 0, 0, values);
+      if (target.ended || target.child !== undefined) throw refusal(target);
+      if (options !== undefined) return this.#statementWith(target, form, sql, parameters, options);
+      const border = this.#border;
+      const values = border.values(sql, parameters, form.kind);
+      const id = border.statements.id(text);
+      return border.submit(target, form.kind, form.outcome, target.mode, text, id, 0, 0, values);
     } catch (error) {
-      return Promise.reject(errorOf(error, text));
+      return refused(target, errorOf(error, text));
     }
   }
 
@@ -124,214 +142,115 @@ export class Bridge implements Engine {
     let text = '';
     try {
       text = typeof sql === 'string' ? sql : textOf(sql);
-      if (target.ended) throw closed();
-      if (target.inFlight > 0) throw inFlight();
+      if (target.ended || target.child !== undefined) throw refusal(target);
+      // Asked in two steps: nearly always there is no savepoint.
+      if (target.inFlight > 0 || (target.parent !== undefined && isBusy(target.parent))) throw inFlight();
+      const border = this.#border;
       const mode = options === undefined ? target.mode : queryMode(options, target.mode);
-      const values = this.#values(sql, parameters, form.kind);
-      const id = this.#statements.id(text);
+      const values = border.values(sql, parameters, form.kind);
+      const id = border.statements.id(text);
       const cursor = form.kind === Kind.all || form.kind === Kind.query ? target.newCursor() : 0;
-      return this.#runSync(target, form.kind, form.outcome, mode, text, id, cursor, 0, values);
+      return border.sync(target, form.kind, form.outcome, mode, text, id, cursor, 0, values);
     } catch (error) {
       throw errorOf(error, text);
     }
   }
 
   cursor(target: Target, request: CursorRequest): Cursor {
-    return new BridgeCursor(this, target, request);
+    return new BridgeCursor(this.#border, target, request);
   }
 
-  /** Opens a cursor and takes its first batch. */
-  openCursor(cursor: BridgeCursor): Promise<Batch> {
-    let text = '';
-    try {
-      text = textOf(cursor.sql);
-      if (cursor.transaction.ended) throw closed();
-      const { transaction: target, id, mode, limit } = cursor;
-      const values = this.#values(cursor.sql, cursor.parameters, Kind.cursor);
-      const statement = this.#statements.id(text);
-      const { cursor: kind } = Kind;
-      return this.#submit(target, kind, Outcome.batch, mode, text, statement, id, limit, values) as Promise<Batch>;
-    } catch (error) {
-      return Promise.reject(errorOf(error, text));
-    }
-  }
-
-  /** Takes the next batch of an open cursor. */
-  pull(cursor: BridgeCursor): Promise<Batch> {
-    const text = textOf(cursor.sql);
-    const { transaction: target, id, mode, limit } = cursor;
-    if (target.ended) return Promise.reject(errorOf(closed(), text));
-    return this.#submit(target, Kind.pull, Outcome.batch, mode, text, 0, id, limit, undefined) as Promise<Batch>;
-  }
-
-  /** Opens a cursor on this thread and takes its first batch. */
-  openCursorSync(cursor: BridgeCursor): Batch {
-    let text = '';
-    try {
-      text = textOf(cursor.sql);
-      const { transaction: target, id, mode, limit } = cursor;
-      if (target.ended) throw closed();
-      if (target.inFlight > 0) throw inFlight();
-      const values = this.#values(cursor.sql, cursor.parameters, Kind.cursor);
-      const statement = this.#statements.id(text);
-      return this.#runSync(target, Kind.cursor, Outcome.batch, mode, text, statement, id, limit, values) as Batch;
-    } catch (error) {
-      throw errorOf(error, text);
-    }
-  }
-
-  /** Takes the next batch of an open cursor on this thread. */
-  pullSync(cursor: BridgeCursor): Batch {
-    const text = textOf(cursor.sql);
-    try {
-      const { transaction: target, id, mode, limit } = cursor;
-      if (target.ended) throw closed();
-      if (target.inFlight > 0) throw inFlight();
-      return this.#runSync(target, Kind.pull, Outcome.batch, mode, text, 0, id, limit, undefined) as Batch;
-    } catch (error) {
-      throw errorOf(error, text);
-    }
-  }
-
-  /** Gives an open cursor up; done at once unless a statement of the transaction is running. */
-  closeCursor(target: Target, cursor: number): void {
-    if (target.ended) return;
-    this.#send(this.#encoder.encode(NO_REPLY, Kind.closeCursor, 0, target, 0, cursor, 0, undefined));
-  }
-
-  /** The values of a statement, read once. What they are read into belongs to this call until it has been encoded. */
-  #values(sql: string | Sql, parameters: SqlParameters | undefined, kind: number): Parameters | undefined {
-    if (typeof sql !== 'string') {
-      if (parameters !== undefined) {
-        throw new Failure(
-          FailureCode.parameter,
-          'an sql`...` statement brings its own values: leave the parameters out (options are the third argument)',
-        );
-      }
-      if (sql.values.length === 0) return undefined;
-      if (kind === Kind.exec)
-        throw new Failure(FailureCode.parameter, 'exec takes no values; use run for each statement');
-      return this.#parameters.read(sql.values);
-    }
-    return parameters === undefined ? undefined : this.#parameters.read(parameters);
-  }
-
-  #submit(
+  runMany(
     target: Target,
-    kind: number,
-    outcome: Outcome,
-    mode: number,
-    text: string,
-    statement: number,
-    cursor: number,
-    limit: number,
-    values: Parameters | undefined,
+    sql: string | Sql,
+    rows: Iterable<SqlParameters>,
+    options: CallOptions | undefined,
+  ): Promise<RunResult> {
+    return this.#batches.runMany(target, sql, rows, options);
+  }
+
+  batch(
+    target: Target,
+    statements: readonly BatchStatement[],
+    options: CallOptions | undefined,
+  ): Promise<QueryResult[]> {
+    return this.#batches.batch(target, statements, options);
+  }
+
+  beginBatch(handle: Target, wait: Wait | undefined): Promise<BatchTurn> {
+    return this.#groups.begin(handle, wait);
+  }
+
+  savepoint(parent: Target): Promise<Target> {
+    return this.#savepoints.open(parent);
+  }
+
+  endSavepoint(child: Target, how: SavepointEnding): Promise<void> {
+    return this.#savepoints.end(child, how);
+  }
+
+  savepointSync(parent: Target): Target {
+    return this.#savepoints.openSync(parent);
+  }
+
+  endSavepointSync(child: Target, how: SavepointEnding): void {
+    this.#savepoints.endSync(child, how);
+  }
+
+  checkpoint(handle: Target, mode: CheckpointMode): Promise<Checkpoint> {
+    const { native } = this.#border;
+    const { index, generation } = handle;
+    return this.#border.ask(Outcome.checkpoint, 0, (op) => {
+      native.checkpoint(op, index, generation, CHECKPOINTS[mode]);
+    }) as Promise<Checkpoint>;
+  }
+
+  stats(handle: Target): Float64Array {
+    return new Float64Array(this.#border.native.stats(handle.index, handle.generation));
+  }
+
+  listen(handle: Target, mode: ListenMode, listener: ((commit: Commit) => void) | undefined): void {
+    const { native, notices } = this.#border;
+    native.listen(handle.index, handle.generation, listener === undefined ? 0 : mode);
+    if (listener === undefined || mode === 0) notices.forget(handle);
+    else notices.listen(handle, mode === 2, listener);
+  }
+
+  async #beginWith(handle: Target, kind: number, wait: Wait): Promise<Target> {
+    const target = (await begun(this.#border, kind, Outcome.grant, handle, wait)) as Target;
+    if (wait.signal?.aborted !== true || target.ended) return target;
+    // Granted and aborted at the same time. Nobody has used it, so how its end goes is of no interest.
+    await this.end(target, 'rollback').catch(ignore);
+    throw abortError(wait.signal, '');
+  }
+
+  #statementWith(
+    target: Target,
+    form: Form,
+    sql: string | Sql,
+    parameters: SqlParameters | undefined,
+    options: QueryOptions,
   ): Promise<unknown> {
-    const operation = this.#operations.take(target, outcome, mode, text);
-    try {
-      const size = this.#encoder.encode(operation.index, kind, mode, target, statement, cursor, limit, values);
-      const promise = this.#operations.start(operation);
-      this.#send(size);
-      return promise;
-    } catch (error) {
-      if (operation.promise === undefined) this.#operations.release(operation);
-      else this.#operations.finish(operation);
-      return Promise.reject(errorOf(error, text));
-    }
+    const border = this.#border;
+    const text = textOf(sql);
+    const mode = queryMode(options, target.mode);
+    const limits = limitsOf(options);
+    refuseAborted(limits, text);
+    const values = border.values(sql, parameters, form.kind);
+    const id = border.statements.id(text);
+    const word = limits === undefined || target.flag !== 0 ? 0 : limits.queueWord;
+    const operation = border.operations.take(target, form.outcome, mode, text);
+    const answer = border.start(operation, form.kind, mode, target, id, word, 0, values);
+    return limits === undefined ? answer : limited(border, operation, target, answer, limits);
   }
 
-  #send(size: number): void {
-    const { large } = this.#encoder;
-    if (large === undefined) this.#native.submit(size);
-    else this.#native.submitFrom(large, size);
+  /** Nothing may be started in it any more; what becomes of it is told by the answer to its end. */
+  #over(transaction: Target): void {
+    this.#border.notices.transactions.remove(transaction);
+    let target: Target | undefined = transaction;
+    do {
+      target.ended = true;
+      target = target.child;
+    } while (target !== undefined);
   }
-
-  #runSync(
-    target: Target,
-    kind: number,
-    outcome: Outcome,
-    mode: number,
-    text: string,
-    statement: number,
-    cursor: number,
-    limit: number,
-    values: Parameters | undefined,
-  ): unknown {
-    const size = this.#encoder.encode(0, kind, mode, target, statement, cursor, limit, values);
-    const { large } = this.#encoder;
-    const answer = large === undefined ? this.#native.sync(size) : this.#native.syncFrom(large, size);
-    if (outcome !== Outcome.rows && outcome !== Outcome.query) return this.#answer(answer, outcome, mode, text);
-    return this.#answerInBatches(answer, target, outcome, mode, text, cursor);
-  }
-
-  #answer(answer: number | ArrayBuffer, outcome: Outcome, mode: number, text: string): unknown {
-    const operation = this.#synchronous;
-    operation.outcome = outcome;
-    operation.mode = mode;
-    operation.rows = undefined;
-    const reader = typeof answer === 'number' ? this.#answers : new Reader(answer);
-    try {
-      return this.#decoder.value(reader, 0, operation);
-    } catch (error) {
-      throw errorOf(error, text);
-    }
-  }
-
-  /** A result that does not fit into one record comes as batches of a cursor. */
-  #answerInBatches(
-    first: number | ArrayBuffer,
-    target: Target,
-    outcome: Outcome,
-    mode: number,
-    text: string,
-    cursor: number,
-  ): unknown {
-    const operation = this.#synchronous;
-    operation.outcome = outcome;
-    operation.mode = mode;
-    operation.rows = undefined;
-    let answer = first;
-    try {
-      for (;;) {
-        const reader = typeof answer === 'number' ? this.#answers : new Reader(answer);
-        const head = reader.field(0, 8);
-        if ((head & 0xff) !== Reply.rows || ((head >>> 8) & ReplyFlag.open) === 0) {
-          return this.#decoder.value(reader, 0, operation);
-        }
-        try {
-          this.#decoder.collect(reader, 0, operation);
-        } catch (error) {
-          this.closeCursor(target, cursor);
-          throw error;
-        }
-        answer = this.#native.sync(this.#encoder.encode(0, Kind.pull, mode, target, 0, cursor, 0, undefined));
-      }
-    } catch (error) {
-      throw errorOf(error, text);
-    } finally {
-      operation.rows = undefined;
-    }
-  }
-}
-
-/** The text of a statement; anything but text and `sql` fragments is a `Failure`. */
-function textOf(sql: string | Sql): string {
-  if (typeof sql === 'string') return sql;
-  if (isSql(sql)) return sql.text;
-  throw new Failure(FailureCode.statement, `the statement must be a string or sql\`...\`, got ${typeof sql}`);
-}
-
-function closed(): Failure {
-  return new Failure(
-    FailureCode.transactionClosed,
-    'the transaction has ended: await every statement inside the closure of read or write, and do not keep tx beyond it',
-  );
-}
-
-/** Decided here, not by whether the engine has finished: what a caller may do depends on what it has seen. */
-function inFlight(): Failure {
-  return new Failure(
-    FailureCode.statementInFlight,
-    'an asynchronous statement of this transaction has not been answered yet; await it before you use tx.sync',
-  );
 }

@@ -1,8 +1,8 @@
 // The way back: what the engine has finished, settled record by record, a bounded part of it per turn of the loop.
 
 import type { Decoder } from './decode.js';
-import { rejection } from './failure.js';
-import type { Operation, Operations } from './operations.js';
+import { Failure, FailureCode, rejection } from './failure.js';
+import { givesFailures, type Operation, type Operations } from './operations.js';
 import { Reader } from './reader.js';
 import { HEADER_BYTES, ReplyFlag } from './wire.js';
 
@@ -18,6 +18,11 @@ const CLOCK_BYTES = 16 * 1024;
 /** The part of the addon that completions come from; see `Native.drain`. */
 export interface CompletionSource {
   drain(): number | ArrayBuffer | undefined;
+}
+
+/** Takes records that answer no operation. It must not run user code, nor throw. */
+export interface NoticeBoard {
+  take(reader: Reader, base: number): void;
 }
 
 /** What asking the engine for records has given. */
@@ -39,6 +44,7 @@ export class Completions {
   readonly #source: CompletionSource;
   readonly #operations: Operations;
   readonly #decoder: Decoder;
+  readonly #notices: NoticeBoard;
   readonly #responses: Reader;
 
   /** Records taken from the engine and not settled yet. */
@@ -47,10 +53,17 @@ export class Completions {
   #end = 0;
 
   /** `response` is the buffer that `source.drain` fills. */
-  constructor(source: CompletionSource, response: ArrayBuffer, operations: Operations, decoder: Decoder) {
+  constructor(
+    source: CompletionSource,
+    response: ArrayBuffer,
+    operations: Operations,
+    decoder: Decoder,
+    notices: NoticeBoard,
+  ) {
     this.#source = source;
     this.#operations = operations;
     this.#decoder = decoder;
+    this.#notices = notices;
     this.#responses = new Reader(response);
     this.#pending = this.#responses;
   }
@@ -102,23 +115,40 @@ export class Completions {
   /** Settles one record. Whatever goes wrong in it stays with its operation. */
   #settle(reader: Reader, base: number): void {
     const operation = this.#operations.at(reader.field(base, 4));
-    if (operation === undefined || operation.promise === undefined) return;
+    if (operation === undefined || operation.promise === undefined) {
+      this.#notices.take(reader, base);
+      return;
+    }
     if (((reader.field(base, 8) >>> 8) & ReplyFlag.last) === 0) {
       this.#collect(reader, base, operation);
       return;
     }
-    const { resolve, sql } = operation;
+    const { resolve } = operation;
     let value: unknown;
-    if (operation.failure !== undefined) value = rejection(operation.failure, sql);
+    if (operation.failure !== undefined) value = this.#refused(operation, operation.failure);
     else {
       try {
         value = this.#decoder.value(reader, base, operation);
       } catch (error) {
-        value = rejection(error, sql);
+        value = this.#refused(operation, error);
       }
     }
     this.#operations.finish(operation);
     resolve(value);
+  }
+
+  /** What an operation that failed is settled with. */
+  #refused(operation: Operation, reason: unknown): unknown {
+    const { target } = operation;
+    if (target !== undefined && fromOutside(operation, reason)) {
+      // These come before ENDED. Who waits for the transaction is told by that; nobody need wait for its statements.
+      for (const each of target.root.open()) {
+        each.disowned = true;
+        this.#operations.disown(each);
+      }
+    }
+    if (reason instanceof Failure && givesFailures(operation.outcome)) return reason;
+    return rejection(reason, operation.sql);
   }
 
   #collect(reader: Reader, base: number, operation: Operation): void {
@@ -130,4 +160,10 @@ export class Completions {
       operation.rows = undefined;
     }
   }
+}
+
+/** Whether a statement failed because its transaction is being ended from outside, by a deadline or by `close`. */
+function fromOutside({ target }: Operation, reason: unknown): boolean {
+  if (target === undefined || target.flag === 0 || !(reason instanceof Failure)) return false;
+  return reason.code === FailureCode.transactionTimeout || reason.code === FailureCode.databaseClosed;
 }

@@ -1,10 +1,11 @@
 // What a completion record means: rows, counts or a failure, as values of their own.
 
-import { Target } from './engine.js';
+import { readCommit } from '../commits.js';
 import { Failure, FailureCode } from './failure.js';
 import { type Operation, Outcome } from './operations.js';
 import type { Reader } from './reader.js';
 import { arrayRows, Shape } from './shape.js';
+import { Target } from './target.js';
 import { Flag, HEADER_BYTES, Reply, ReplyFlag } from './wire.js';
 
 /** Rows of a cursor, and whether there may be more. */
@@ -13,14 +14,32 @@ export interface Batch {
   open: boolean;
 }
 
+/** A transaction that was granted to several closures, and their operations in the order of their turns. */
+export class GroupGrant {
+  readonly target: Target;
+  readonly ops: readonly number[];
+
+  constructor(target: Target, ops: readonly number[]) {
+    this.target = target;
+    this.ops = ops;
+  }
+}
+
+/** Rows of a statement of a batch of which more records are to come. */
+class PartOfResult {
+  readonly rows: unknown[] = [];
+}
+
 /** Decodes records; keeps the column lists it has met. */
 export class Decoder {
   readonly #shapes: (Shape | undefined)[] = [];
   readonly #namesOf: (id: number) => string[];
+  readonly #granted: (transaction: Target) => void;
 
-  /** `namesOf` gives the columns of a shape the decoder has not met before. */
-  constructor(namesOf: (id: number) => string[]) {
+  /** `namesOf` gives the columns of a shape the decoder has not met before; `granted` is told of every transaction. */
+  constructor(namesOf: (id: number) => string[], granted: (transaction: Target) => void) {
     this.#namesOf = namesOf;
+    this.#granted = granted;
   }
 
   /**
@@ -35,16 +54,23 @@ export class Decoder {
       case Reply.changes:
         return this.#changes(reader, base, operation);
       case Reply.done:
-        return this.#done(operation);
+        return this.#done(reader, base, operation);
       case Reply.grant:
-        return new Target(reader.field(base, 12), reader.field(base, 16), Flag.transaction, operation.mode);
-      case Reply.opened:
+        return this.#transaction(reader, base, operation);
+      case Reply.grantGroup:
+        return new GroupGrant(this.#transaction(reader, base, operation), opsOf(reader, base));
+      case Reply.committed:
+        return { logFrames: 0, commit: readCommit(reader, base, false) };
+      case Reply.checkpointed:
         return {
-          target: new Target(reader.field(base, 12), reader.field(base, 16), 0, operation.mode),
-          path: reader.utf8(base + HEADER_BYTES, reader.field(base, 20)),
+          busy: reader.field(base, 12) !== 0,
+          logFrames: reader.field(base, 16),
+          checkpointedFrames: reader.field(base, 20),
         };
+      case Reply.opened:
+        return opened(reader, base, operation);
       case Reply.error:
-        throw errorOf(reader, base);
+        throw failureOf(reader, base);
       default:
         throw new Failure(FailureCode.protocol, 'a record of unknown kind; this is a defect of sqlflow');
     }
@@ -53,7 +79,32 @@ export class Decoder {
   /** Keeps the rows of a record that is not the last one of its operation; throws a `Failure`. */
   collect(reader: Reader, base: number, operation: Operation): void {
     operation.rows ??= [];
-    this.#append(reader, base, operation, operation.rows);
+    if (operation.outcome === Outcome.results) this.#result(reader, base, operation, operation.rows);
+    else this.#append(reader, base, operation, operation.rows);
+  }
+
+  #transaction(reader: Reader, base: number, operation: Operation): Target {
+    const target = new Target(reader.field(base, 12), reader.field(base, 16), Flag.transaction, operation.mode);
+    target.engineId = operation.target?.engineId ?? 0;
+    target.lockWaitMs = reader.field(base, 20);
+    target.queuedBehind = reader.field(base, 24);
+    this.#granted(target);
+    return target;
+  }
+
+  /** Adds a record to the results of a batch. The last record of each statement has its counts. */
+  #result(reader: Reader, base: number, operation: Operation, results: unknown[]): void {
+    const last = results.at(-1);
+    const part = last instanceof PartOfResult ? last : new PartOfResult();
+    if (part !== last) results.push(part);
+    try {
+      this.#append(reader, base, operation, part.rows);
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      throw new Failure(error.code, error.message, error.sqliteCode, error.byteOffset, results.length);
+    }
+    if ((this.#flags(reader, base) & ReplyFlag.changes) === 0) return;
+    results[results.length - 1] = { columns: [...reader.names], rows: part.rows, ...this.#trailer(reader, base) };
   }
 
   #rows(reader: Reader, base: number, operation: Operation): unknown {
@@ -73,6 +124,9 @@ export class Decoder {
       }
       case Outcome.changes:
         return this.#trailer(reader, base);
+      case Outcome.results:
+        this.collect(reader, base, operation);
+        return operation.rows;
       default: {
         const rows = operation.rows ?? [];
         this.#append(reader, base, operation, rows);
@@ -130,16 +184,17 @@ export class Decoder {
     const result = counts(reader, base + HEADER_BYTES);
     switch (operation.outcome) {
       case Outcome.changes:
+      case Outcome.totals:
         return result;
       case Outcome.query:
         return { columns: [], rows: [], ...result };
       default:
-        return this.#done(operation);
+        return this.#done(reader, base, operation);
     }
   }
 
-  /** The value of a statement that gave nothing. */
-  #done(operation: Operation): unknown {
+  /** The value of what gave nothing. */
+  #done(reader: Reader, base: number, operation: Operation): unknown {
     switch (operation.outcome) {
       case Outcome.one:
         throw noRows();
@@ -147,6 +202,8 @@ export class Decoder {
         return operation.rows ?? [];
       case Outcome.batch:
         return { rows: [], open: false };
+      case Outcome.committed:
+        return { logFrames: reader.field(base, 12), commit: undefined };
       case Outcome.changes:
         return { changes: 0, lastInsertRowid: 0 };
       case Outcome.query:
@@ -165,11 +222,24 @@ function noRows(): Failure {
   return new Failure(FailureCode.noRows, 'the statement gave no row; use get where that is expected');
 }
 
-function errorOf(reader: Reader, base: number): Failure {
+function failureOf(reader: Reader, base: number): Failure {
   return new Failure(
     reader.field(base, 8) >>> 16,
     reader.utf8(base + HEADER_BYTES, reader.field(base, 20)),
     reader.signedField(base, 12),
     reader.signedField(base, 16),
+    reader.field(base, 24),
   );
+}
+
+function opsOf(reader: Reader, base: number): number[] {
+  const ops: number[] = [];
+  for (let left = reader.field(base, 28); left > 0; left--) ops.push(reader.field(base, HEADER_BYTES + ops.length * 4));
+  return ops;
+}
+
+function opened(reader: Reader, base: number, operation: Operation): { target: Target; path: string } {
+  const target = new Target(reader.field(base, 12), reader.field(base, 16), 0, operation.mode);
+  target.engineId = reader.field(base, 24);
+  return { target, path: reader.utf8(base + HEADER_BYTES, reader.field(base, 20)) };
 }

@@ -1,12 +1,9 @@
 // Phase two of encoding: one request record written into the request buffer, without running user code.
 
-import type { Target } from './engine.js';
 import { Failure, FailureCode } from './failure.js';
 import { nameOf, type Parameters } from './parameters.js';
-import { Flag, HEADER_BYTES, ValueTag } from './wire.js';
-
-/** The op of a record that wants no answer. */
-export const NO_REPLY = 0xffff_ffff;
+import type { Target } from './target.js';
+import { Flag, HEADER_BYTES, ValueTag, WIRE_FLAGS } from './wire.js';
 
 /** Longer strings are written by one native call; shorter ones faster character by character. */
 const LOOP_CHARS = 32;
@@ -59,6 +56,11 @@ export class Encoder {
     return this.#write(op, kind, mode, target, statement, cursor, limit, parameters);
   }
 
+  /** The last record, `size` bytes; valid until the next one. */
+  record(size: number): Uint8Array {
+    return this.large === undefined ? this.#ownBytes.subarray(0, size) : new Uint8Array(this.large, 0, size);
+  }
+
   #encodeLarge(
     op: number,
     kind: number,
@@ -105,7 +107,7 @@ export class Encoder {
     const view = this.#view;
     let at = HEADER_BYTES;
     let count = 0;
-    let flags = (mode & Flag.bigint) | target.flag;
+    let flags = (mode & WIRE_FLAGS) | target.flag;
     if (parameters !== undefined) {
       count = parameters.count;
       const { names } = parameters;

@@ -1,44 +1,17 @@
 // What the public classes need of an engine; the addon's bridge is one.
 
-import type { BatchOptions, QueryOptions } from '../options.js';
+import type { Commit } from '../commits.js';
+import type { BatchOptions, CallOptions, QueryOptions } from '../options.js';
 import type { Sql } from '../sql.js';
-import type { SqlParameters } from '../values.js';
+import type { QueryResult, RunResult, SqlParameters } from '../values.js';
 import type { NativeOpenOptions } from './binding.js';
 import type { Batch } from './decode.js';
 import { Outcome } from './operations.js';
+import type { Target } from './target.js';
 import { Kind } from './wire.js';
 
 export type { Batch } from './decode.js';
-
-/** A database handle or a transaction in the engine, and what this side knows of it. */
-export class Target {
-  readonly index: number;
-  readonly generation: number;
-  /** `Flag.transaction` or 0. */
-  readonly flag: number;
-  /** Results as the database was opened for: `Flag.bigint` or 0. */
-  readonly mode: number;
-  /** Operations that have not been answered. */
-  inFlight = 0;
-  /** Set when the closure of a transaction has settled: nothing may be started any more. */
-  ended = false;
-  /** Set when it ended with statements in flight: nobody is left to wait for them. */
-  disowned = false;
-  #cursors = 0;
-
-  constructor(index: number, generation: number, flag: number, mode: number) {
-    this.index = index;
-    this.generation = generation;
-    this.flag = flag;
-    this.mode = mode;
-  }
-
-  /** A cursor number that was not used in this transaction. */
-  newCursor(): number {
-    this.#cursors += 1;
-    return this.#cursors;
-  }
-}
+export { Target } from './target.js';
 
 /** A database that was opened. */
 export interface Opened {
@@ -65,20 +38,73 @@ export const Form = {
 /** How a transaction ends. */
 export type Ending = 'commit' | 'rollback';
 
+/** How a savepoint ends; both take it from the engine's stack. */
+export type SavepointEnding = 'release' | 'rollback';
+
+/** How a transaction is waited for. */
+export interface Wait extends CallOptions {
+  /** Where the transaction was taken, for error messages. */
+  readonly stack?: string | undefined;
+}
+
+/** How a transaction ended. */
+export interface Committed {
+  /** Frames in the write-ahead log after a commit; 0 for a read, and for one that was asked for its tables. */
+  readonly logFrames: number;
+  /** What it changed, when `Target.wantsTables` was set. */
+  readonly commit: Commit | undefined;
+}
+
+/** One statement of a batch. */
+export interface BatchStatement {
+  readonly sql: string | Sql;
+  readonly parameters: SqlParameters | undefined;
+}
+
+/** The turn of one closure in a group that shares a transaction. */
+export interface BatchTurn {
+  /** The group's transaction. The closure runs in a savepoint of it. */
+  readonly target: Target;
+  /** Its signal was aborted after it had been granted: do not run the closure, only `release`. */
+  readonly aborted: boolean;
+  /**
+   * Passes the turn on. To be called once, in the continuation that got the turn; `failed`: the closure did not succeed.
+   * Resolves after the commit of the group and rejects with an error of this member's own when that failed.
+   */
+  release(failed: boolean): Promise<void>;
+}
+
+/** How far a checkpoint goes; see https://sqlite.org/pragma.html#pragma_wal_checkpoint. */
+export type CheckpointMode = 'passive' | 'full' | 'restart' | 'truncate';
+
+/** What a checkpoint did. */
+export interface Checkpoint {
+  /** A reader or another process was in the way of a part of it. */
+  busy: boolean;
+  /** Frames in the log. */
+  logFrames: number;
+  /** Of these, frames that are in the file as well. */
+  checkpointedFrames: number;
+}
+
+/** What a handle is told of commits: nothing, tables, tables and row ids. */
+export type ListenMode = 0 | 1 | 2;
+
 /**
  * An engine as `database.ts` and `transaction.ts` see it.
  *
- * Promises reject, and synchronous calls throw, with an error of `errors.ts` whose stack names the caller.
+ * Promises reject, and synchronous calls throw, with an error of `errors.ts` whose stack names the caller. What has a
+ * signal that is aborted already rejects at once, and nothing is sent; an `AbortError` has the signal's reason as cause.
  */
 export interface Engine {
   /** Opens a database; `bigint`: its results have integers as `bigint` unless a call says otherwise. */
   open(path: string, options: NativeOpenOptions, bigint: boolean): Promise<Opened>;
 
-  /** Closes a handle after the work it has accepted. */
-  close(handle: Target): Promise<void>;
+  /** Closes a handle after the work it has accepted; what is open after `timeoutMs` is ended. `undefined`: waits for ever. */
+  close(handle: Target, timeoutMs: number | undefined): Promise<void>;
 
-  /** Waits for a transaction. */
-  begin(handle: Target, access: 'read' | 'write'): Promise<Target>;
+  /** Waits for a transaction; `wait.signal` counts until it is granted. */
+  begin(handle: Target, access: 'read' | 'write', wait: Wait | undefined): Promise<Target>;
 
   /** Runs one statement, or with `Form.exec` a script, on the engine's threads. */
   statement(
@@ -101,17 +127,57 @@ export interface Engine {
   /** Starts a statement whose rows are taken batch by batch. */
   cursor(target: Target, request: CursorRequest): Cursor;
 
+  /** Runs one statement once per row, all or none of them, on a database or in a transaction. */
+  runMany(
+    target: Target,
+    sql: string | Sql,
+    rows: Iterable<SqlParameters>,
+    options: CallOptions | undefined,
+  ): Promise<RunResult>;
+
+  /** Runs statements in one transaction of their own, which may be shared with neighbours in the queue. */
+  batch(
+    target: Target,
+    statements: readonly BatchStatement[],
+    options: CallOptions | undefined,
+  ): Promise<QueryResult[]>;
+
+  /** Waits for the turn of a synchronous closure. */
+  beginBatch(handle: Target, wait: Wait | undefined): Promise<BatchTurn>;
+
+  /** Opens a savepoint; from the call on only the child may be used. */
+  savepoint(parent: Target): Promise<Target>;
+
+  /** Ends a savepoint behind the statements that were sent before; savepoints open inside it are rolled back. */
+  endSavepoint(child: Target, how: SavepointEnding): Promise<void>;
+
+  /** The same two on this thread. */
+  savepointSync(parent: Target): Target;
+  endSavepointSync(child: Target, how: SavepointEnding): void;
+
   /** Ends a transaction whose statements have all been answered or are to be interrupted. */
-  end(transaction: Target, ending: Ending): Promise<void>;
+  end(transaction: Target, ending: Ending): Promise<Committed>;
 
   /**
    * Commits a transaction that has only read; an unlock, done on this thread. Gives a promise when it has to wait, which
    * it does for a statement that was answered and is not over yet in the engine.
    */
-  endRead(transaction: Target): Promise<void> | undefined;
+  endRead(transaction: Target): Promise<Committed> | undefined;
 
-  /** Marks the promises of everything in flight as handled, and sets `disowned`. */
+  /** Ends a transaction from outside, without waiting; `Target.onEnded` is told. Nothing happens once its end was asked for. */
+  expire(transaction: Target): void;
+
+  /** Marks the promises of everything in flight as handled, and sets `disowned`; savepoints open inside it included. */
   disown(transaction: Target): void;
+
+  /** Moves the write-ahead log into the file. */
+  checkpoint(handle: Target, mode: CheckpointMode): Promise<Checkpoint>;
+
+  /** Counters and states of the engine; crates/node documents their order. */
+  stats(handle: Target): Float64Array;
+
+  /** Has `listener` called for every commit, in their order, in microtasks. It replaces the one before. */
+  listen(handle: Target, mode: ListenMode, listener: ((commit: Commit) => void) | undefined): void;
 }
 
 /** A statement to be read batch by batch. */

@@ -44,12 +44,14 @@ export const FailureCode = {
   databaseClosed: 11,
   parameter: 16,
   statement: 17,
+  transactionTimeout: 21,
   statementInFlight: 23,
   protocol: 24,
   tooLarge: 26,
   /** Beyond the wire: only this side makes it. */
   noRows: -1,
   integerOutOfRange: -2,
+  savepointOpen: -3,
 } as const;
 
 /** An error that has not been made yet: making one captures a stack, which is useless inside the drain. */
@@ -59,12 +61,20 @@ export class Failure {
   readonly sqliteCode: number;
   /** Offset into the SQL text in UTF-8 bytes, -1 for none. */
   readonly byteOffset: number;
+  /** Which statement of a batch it was, counted from 1; 0 for none. */
+  readonly statement: number;
 
-  constructor(code: number, message: string, sqliteCode = 0, byteOffset = -1) {
+  constructor(code: number, message: string, sqliteCode = 0, byteOffset = -1, statement = 0) {
     this.code = code;
     this.message = message;
     this.sqliteCode = sqliteCode;
     this.byteOffset = byteOffset;
+    this.statement = statement;
+  }
+
+  /** The same of statement `statement` of a batch; `label` is how the message calls it. */
+  within(label: string, statement: number): Failure {
+    return new Failure(this.code, `${label}: ${this.message}`, this.sqliteCode, this.byteOffset, statement);
   }
 
   /** The error itself; `sql` is the statement it happened in, empty for none. */
@@ -80,6 +90,7 @@ export class Failure {
 function classOf(code: number): ErrorClass {
   if (code === FailureCode.noRows) return errors.NoRowsError;
   if (code === FailureCode.integerOutOfRange) return errors.IntegerOutOfRangeError;
+  if (code === FailureCode.savepointOpen) return errors.SavepointOpenError;
   return CLASSES[code] ?? errors.SqlflowError;
 }
 

@@ -1,6 +1,6 @@
 // The op table: what is known on this side of every operation the engine has not finished.
 
-import type { Target } from './engine.js';
+import type { Target } from './target.js';
 
 /** What an operation resolves with. */
 export const Outcome = {
@@ -22,9 +22,26 @@ export const Outcome = {
   grant: 7,
   /** An opened database. */
   opened: 8,
+  /** How a transaction ended. */
+  committed: 9,
+  /** A closure's turn in a group. */
+  turn: 10,
+  /** What a checkpoint did. */
+  checkpoint: 11,
+  /** Rows, columns and counts of every statement of a batch; a `Failure` is given as a value. */
+  results: 12,
+  /** The sums of a batch; a `Failure` is given as a value. */
+  totals: 13,
+  /** Nothing; a `Failure` is given as a value. */
+  settled: 14,
 } as const;
 
 export type Outcome = (typeof Outcome)[keyof typeof Outcome];
+
+/** Whether a failure is given as a value, for whoever asked to make errors of. */
+export function givesFailures(outcome: Outcome): boolean {
+  return outcome >= Outcome.results;
+}
 
 type Settle = (value: unknown) => void;
 
@@ -88,12 +105,16 @@ export class Operations {
     const promise = new Promise<unknown>(capture);
     slot.promise = promise;
     slot.resolve = lastSettle;
-    if (slot.target !== undefined) slot.target.inFlight++;
+    if (slot.target !== undefined) {
+      slot.target.inFlight++;
+      if (slot.target.disowned) promise.then(undefined, ignore);
+    }
     return promise;
   }
 
   at(index: number): Operation | undefined {
-    return this.#slots[index];
+    // The comparison keeps `NO_REPLY` and the like from being looked up as a property.
+    return index < this.#slots.length ? this.#slots[index] : undefined;
   }
 
   /** Gives a slot back whose operation was started. */

@@ -56,6 +56,13 @@ export class Reader {
     return this.#signed[(base + offset) >> 2] ?? 0;
   }
 
+  /** An unsigned 32-bit number at any byte position. */
+  unalignedField(at: number): number {
+    const { bytes } = this;
+    const low = (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) | ((bytes[at + 2] ?? 0) << 16);
+    return low + (bytes[at + 3] ?? 0) * 0x100_0000;
+  }
+
   /** Moves to the first row of the rows record at `base`. `bigint`: integers were asked for as `bigint`. */
   enter(base: number, bigint: boolean): void {
     const head = this.field(base, 8);
@@ -120,11 +127,7 @@ export class Reader {
     const names: string[] = [];
     let at = this.#trailer + (hasChanges ? 16 : 0);
     for (let column = 0; column < this.columns; column++) {
-      const length =
-        (this.bytes[at] ?? 0) |
-        ((this.bytes[at + 1] ?? 0) << 8) |
-        ((this.bytes[at + 2] ?? 0) << 16) |
-        ((this.bytes[at + 3] ?? 0) << 24);
+      const length = this.unalignedField(at);
       names.push(this.#texts.utf8Slice(at + 4, at + 4 + length));
       at += 4 + length;
     }

@@ -32,6 +32,9 @@ export class Statements {
   #clock = 0;
   #chars = 0;
   #passing = 0;
+  #holds = 0;
+  /** Numbers that are no longer in the table, but may be in records that were not submitted yet. */
+  readonly #leaving: number[] = [];
 
   constructor(registry: StatementRegistry) {
     this.#registry = registry;
@@ -52,12 +55,24 @@ export class Statements {
     return entry.id;
   }
 
+  /** From here to `release` every number stays valid: for records that are submitted together. */
+  hold(): void {
+    this.#holds += 1;
+  }
+
+  release(): void {
+    this.#holds -= 1;
+    if (this.#holds > 0) return;
+    for (const id of this.#leaving) this.#registry.forgetStatement(id);
+    this.#leaving.length = 0;
+  }
+
   #define(text: string): number {
     if (!text.isWellFormed()) {
       throw new Failure(FailureCode.statement, 'the SQL text holds a lone surrogate, which is not valid Unicode text');
     }
     if (this.#passing !== 0) {
-      this.#registry.forgetStatement(this.#passing);
+      this.#leave(this.#passing);
       this.#passing = 0;
     }
     if (this.#nextId > MAX_ID) this.#restart();
@@ -84,7 +99,12 @@ export class Statements {
   #forget(entry: Entry): void {
     this.#entries.delete(entry.text);
     this.#chars -= entry.text.length;
-    this.#registry.forgetStatement(entry.id);
+    this.#leave(entry.id);
+  }
+
+  #leave(id: number): void {
+    if (this.#holds > 0) this.#leaving.push(id);
+    else this.#registry.forgetStatement(id);
   }
 
   /** Four thousand million texts later the numbers begin again, with an empty table. */

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
+use crate::connection::Tables;
 use crate::error::{Error, ErrorCode, Result};
 use crate::statement::Traits;
 
@@ -74,7 +75,15 @@ const INSERTS: u8 = 16;
 struct State {
     policing: AtomicBool,
     seen: AtomicU8,
+    /// Tables that the statement can change.
+    tables: Mutex<Vec<Arc<str>>>,
     refusal: Mutex<Option<String>>,
+}
+
+/// What was seen of a statement.
+pub(crate) struct Seen {
+    pub(crate) traits: Traits,
+    pub(crate) tables: Option<Tables>,
 }
 
 /// The policy of one connection.
@@ -95,12 +104,14 @@ impl Authorizer {
     }
 
     /// Runs `prepare` on SQL of the user. Gives what was seen of the statement, or the refusal in words.
-    pub(crate) fn police<T>(&self, prepare: impl FnOnce() -> Result<T>) -> Result<(T, Traits)> {
+    pub(crate) fn police<T>(&self, prepare: impl FnOnce() -> Result<T>) -> Result<(T, Seen)> {
         self.state.seen.store(0, Ordering::Relaxed);
+        self.state.tables.lock().clear();
         self.state.policing.store(true, Ordering::Relaxed);
         let prepared = prepare();
         self.state.policing.store(false, Ordering::Relaxed);
         let refusal = self.state.refusal.lock().take();
+        let tables = self.take_tables();
         let seen = self.state.seen.load(Ordering::Relaxed);
         let traits = Traits {
             ddl: seen & DDL != 0,
@@ -110,11 +121,19 @@ impl Authorizer {
             inserts: seen & (INSERTS | DDL) == INSERTS,
         };
         match (prepared, refusal) {
-            (Ok(prepared), _) => Ok((prepared, traits)),
+            (Ok(prepared), _) => Ok((prepared, Seen { traits, tables })),
             // SQLite reports a refused function as a plain error.
             (Err(error), Some(message)) => Err(Error { code: ErrorCode::StatementNotAllowed, message, ..error }),
             (Err(error), None) => Err(error),
         }
+    }
+}
+
+impl Authorizer {
+    /// The tables of what SQLite has prepared by itself since the last statement of the user was.
+    pub(crate) fn take_tables(&self) -> Option<Tables> {
+        let tables = std::mem::take(&mut *self.state.tables.lock());
+        (!tables.is_empty()).then(|| Tables::from(tables))
     }
 }
 
@@ -124,16 +143,38 @@ impl State {
         Authorization::Deny
     }
 
+    /// Notes a table of the file that the statement can change.
+    fn changes(&self, table: &str) {
+        if table.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("sqlite_")) {
+            return;
+        }
+        let mut tables = self.tables.lock();
+        if !tables.iter().any(|known| **known == *table) {
+            tables.push(Arc::from(table));
+        }
+    }
+
     fn saw(&self, what: u8) -> Authorization {
         self.seen.fetch_or(what, Ordering::Relaxed);
         Authorization::Allow
     }
 
     fn authorize(&self, context: &AuthContext<'_>) -> Authorization {
+        let in_temp = context.database_name.is_some_and(|schema| schema.eq_ignore_ascii_case("temp"));
+        // Noted of a silent re-prepare as well: a trigger may have come in the meantime.
+        if let AuthAction::Insert { table_name }
+        | AuthAction::Update { table_name, .. }
+        | AuthAction::Delete { table_name }
+        | AuthAction::CreateTable { table_name }
+        | AuthAction::DropTable { table_name }
+        | AuthAction::AlterTable { table_name, .. } = context.action
+            && !in_temp
+        {
+            self.changes(table_name);
+        }
         if !self.policing.load(Ordering::Relaxed) {
             return Authorization::Allow;
         }
-        let in_temp = context.database_name.is_some_and(|schema| schema.eq_ignore_ascii_case("temp"));
         match context.action {
             AuthAction::Transaction { .. } => self.refuse(
                 "BEGIN, COMMIT and ROLLBACK are not allowed in SQL: the closure of db.read or db.write is the transaction; it commits on return and rolls back on throw".to_owned(),

@@ -4,24 +4,30 @@
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crate::config::OpenOptions;
+use crate::connection::CheckpointMode;
 use crate::database::Database;
 use crate::error::{self, Error, ErrorCode, Result};
-use crate::execute::{CHUNK_ROWS, Call, Mode};
+use crate::execute::{Mode, OwnedCall};
 use crate::exit;
-use crate::group::Member;
-use crate::handle::Handle;
+use crate::handle::{Handle, Timeouts};
+use crate::listeners::Listening;
 use crate::mailbox::{Arrival, Budget, Mailbox, Taken};
-use crate::readers::{self, to_writer};
 use crate::registry;
 use crate::reply::Reply;
 use crate::slab::Slab;
-use crate::sql::{Route, Sql};
+use crate::sql::Sql;
 use crate::statement_cache::KeyHasher;
-use crate::transaction::{Expiry, Request as Asked, SyncRequest, Transaction};
-use crate::wire::{self, ErrorRecord, Kind, NO_REPLY, Request, Requests, Shape};
+use crate::stats::Stats;
+use crate::transaction::{Accepted, Access, Expiry, Opening, Reads, SyncRequest, Transaction};
+use crate::wire::{self, Kind, NO_REPLY, Request, Requests, Shape};
 use crate::writer;
+
+mod dispatch;
+
+use dispatch::{call, limit, read_only, savepoint_step, text};
 
 /// Completions that one look into the mailbox may settle.
 const MOST_COMPLETIONS: usize = 1_000;
@@ -29,13 +35,9 @@ const MOST_COMPLETIONS: usize = 1_000;
 const MOST_BYTES: usize = 1024 * 1024;
 /// How many turns of the loop in a row look for what is outstanding before the environment sleeps: some 20 us in which a fast
 /// operation is answered without a sleep and a wake-up, which cost more than it does.
-const MOST_LOOKS: u32 = 16;
-/// Bytes of a GRANT record.
-const GRANT_BYTES: usize = 32;
-/// Most bytes of an OPENED record: a path is bounded by the system.
+const MOST_LOOKS: u32 = if cfg!(feature = "model") { 1 } else { 16 };
+/// Most bytes of the record of an arrival: a path and a captured stack are bounded.
 const OPENED_BYTES: usize = 8 * 1024;
-/// Most rows of a chunk, whatever the caller asks for.
-const MOST_ROWS: usize = 10_000;
 
 /// What [`Client::drain`] gave.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,6 +63,8 @@ pub struct Client {
     databases: Vec<Weak<Database>>,
     outstanding: usize,
     looks: u32,
+    /// Statements of batches whose last one has not come yet, by operation.
+    batches: HashMap<u32, Vec<OwnedCall>>,
     answer: Vec<u8>,
     scratch: Vec<u8>,
 }
@@ -76,6 +80,7 @@ impl Client {
             databases: Vec::new(),
             outstanding: 0,
             looks: 0,
+            batches: HashMap::new(),
             answer: Vec::new(),
             scratch: Vec::new(),
         }
@@ -106,10 +111,10 @@ impl Client {
     /// Opens a database; answered by an OPENED record.
     pub fn open(&mut self, op: u32, path: &str, options: OpenOptions) {
         let reply = self.reply(op, None);
-        let (busy_timeout, transaction_timeout) = (options.busy_timeout, options.transaction_timeout);
+        let timeouts = Timeouts::of(&options);
         let opened = move |outcome: Result<Arc<Database>>| match outcome {
             Ok(database) => {
-                let handle = Arc::new(Handle::new(database, busy_timeout, transaction_timeout));
+                let handle = Arc::new(Handle::new(database, timeouts));
                 let mailbox = Arc::clone(reply.mailbox());
                 let op = reply.op();
                 reply.answered();
@@ -122,12 +127,40 @@ impl Client {
         registry::open(path.to_owned(), options, Box::new(opened));
     }
 
-    /// Closes a handle once everything accepted through it is over; answered by a DONE record.
-    pub fn close(&mut self, op: u32, handle: u32, generation: u32) {
+    /// Closes a handle once everything accepted through it is over, or ends that after `patience`; answered by a DONE record.
+    pub fn close(&mut self, op: u32, handle: u32, generation: u32, patience: Option<Duration>) {
         let reply = self.reply(op, None);
-        match self.handles.remove(handle, generation) {
-            Some(handle) => handle.close(Some(reply)),
-            None => reply.fail(&error::database_closed()),
+        match (self.handles.remove(handle, generation), patience) {
+            (Some(handle), Some(patience)) => handle.close_within(patience, reply),
+            (Some(handle), None) => handle.close(Some(reply)),
+            (None, _) => reply.fail(&error::database_closed()),
+        }
+    }
+
+    /// Asks for a checkpoint; answered by a CHECKPOINTED record.
+    pub fn checkpoint(&mut self, op: u32, handle: u32, generation: u32, mode: CheckpointMode) {
+        let lease = self.handles.get(handle, generation).and_then(Handle::enter);
+        let Some(lease) = lease else {
+            return self.reply(op, None).fail(&error::database_closed());
+        };
+        let database = Arc::clone(&lease.handle().database);
+        let reply = self.reply(op, Some(lease));
+        match database.writer() {
+            Some(writer) => writer.submit(writer::Work::Checkpoint { reply, mode }),
+            None => reply.fail(&read_only()),
+        }
+    }
+
+    /// Figures of an open database; `None` once the handle is closed.
+    #[must_use]
+    pub fn stats(&self, handle: u32, generation: u32) -> Option<Stats> {
+        self.handles.get(handle, generation).map(|handle| handle.database.stats())
+    }
+
+    /// Sets what a handle wants to know of commits, whoever makes them: COMMITTED records without an operation.
+    pub fn listen(&self, handle: u32, generation: u32, listening: Listening) {
+        if let Some(open) = self.handles.get(handle, generation) {
+            open.database.listen(open.id, (handle, generation), listening, &self.mailbox);
         }
     }
 
@@ -152,99 +185,6 @@ impl Client {
         Reply::new(Arc::clone(&self.mailbox), op, lease)
     }
 
-    fn dispatch(&mut self, request: &Request<'_>) {
-        if request.flags.transaction() {
-            self.dispatch_to_transaction(request);
-        } else {
-            self.dispatch_to_database(request);
-        }
-    }
-
-    fn dispatch_to_database(&mut self, request: &Request<'_>) {
-        let handle = self.handles.get(request.target, request.generation).cloned();
-        let Some(lease) = handle.as_ref().and_then(Handle::enter) else {
-            return self.reply(request.op, None).fail(&error::database_closed());
-        };
-        let database = Arc::clone(&lease.handle().database);
-        let reply = self.reply(request.op, Some(lease));
-        let mode = match request.kind {
-            Kind::Get => Mode::Get,
-            Kind::All => Mode::All,
-            Kind::Query => Mode::Query,
-            Kind::Run => Mode::Run,
-            Kind::Exec => {
-                return match (text(&self.statements, request.statement).cloned(), database.writer()) {
-                    (Ok(sql), Some(writer)) => writer.submit(writer::Work::Script { reply, sql }),
-                    (Ok(_), None) => reply.fail(&read_only()),
-                    (Err(error), _) => reply.fail(&error),
-                };
-            }
-            Kind::BeginRead => return database.readers().submit(readers::Work::Begin { reply }),
-            Kind::BeginWrite => {
-                return match database.writer() {
-                    Some(writer) => writer.submit(writer::Work::Begin { reply }),
-                    None => reply.fail(&read_only()),
-                };
-            }
-            Kind::Commit | Kind::Rollback | Kind::Cursor | Kind::Pull | Kind::CloseCursor => {
-                return reply.fail(&Error::new(ErrorCode::Protocol, "the request is one for a transaction"));
-            }
-        };
-        let call = match call(&self.statements, request, mode).map(|call| call.to_owned()) {
-            Ok(call) => call,
-            Err(error) => return reply.fail(&error),
-        };
-        match (mode, call.sql.route(), database.writer()) {
-            (Mode::Run, _, Some(writer)) => writer.submit(writer::Work::Run(Member::new(reply, call))),
-            // Without a writer the guess is left to a reader, which knows.
-            (Mode::Run, ..) | (_, Route::Writer, Some(_)) => to_writer(reply, call),
-            _ => database.readers().submit(readers::Work::Run { reply, call }),
-        }
-    }
-
-    fn dispatch_to_transaction(&mut self, request: &Request<'_>) {
-        let ends = matches!(request.kind, Kind::Commit | Kind::Rollback);
-        let transaction = if ends {
-            self.transactions.remove(request.target, request.generation)
-        } else {
-            self.transactions.get(request.target, request.generation).cloned()
-        };
-        let reply = self.reply(request.op, None);
-        let Some(transaction) = transaction else {
-            return reply.fail(&error::transaction_closed());
-        };
-        let (cursor, limit) = (request.cursor, limit(request));
-        let mode = match request.kind {
-            Kind::Commit => return transaction.submit(Asked::Commit { reply }),
-            Kind::Rollback => return transaction.submit(Asked::Rollback { reply: Some(reply) }),
-            Kind::Pull => return transaction.submit(Asked::Pull { reply, cursor, limit }),
-            Kind::CloseCursor => {
-                transaction.close_cursor(cursor);
-                return reply.done();
-            }
-            Kind::Exec => {
-                return match text(&self.statements, request.statement).cloned() {
-                    Ok(sql) => transaction.submit(Asked::Script { reply, sql }),
-                    Err(error) => reply.fail(&error),
-                };
-            }
-            Kind::Get => Mode::Get,
-            Kind::All | Kind::Cursor => Mode::All,
-            Kind::Query => Mode::Query,
-            Kind::Run => Mode::Run,
-            Kind::BeginRead | Kind::BeginWrite => {
-                return reply.fail(&Error::new(ErrorCode::Protocol, "a transaction begins on a database"));
-            }
-        };
-        match call(&self.statements, request, mode).map(|call| call.to_owned()) {
-            Ok(call) if request.kind == Kind::Cursor => {
-                transaction.submit(Asked::OpenCursor { reply, call, cursor, limit });
-            }
-            Ok(call) => transaction.submit(Asked::Statement { reply, call }),
-            Err(error) => reply.fail(&error),
-        }
-    }
-
     /// Runs one request of `tx.sync` on this thread, or commits a read transaction; gives the answering record.
     pub fn sync(&mut self, record: &[u8]) -> &[u8] {
         self.answer.clear();
@@ -253,9 +193,9 @@ impl Client {
             Some(Err((op, error))) => (op.unwrap_or(NO_REPLY), Err(error.into())),
             None => (NO_REPLY, Err(Error::new(ErrorCode::Protocol, "no request was given"))),
         };
-        if let Err(Error { code, message, sqlite, offset }) = ran {
+        if let Err(error) = ran {
             self.answer.clear();
-            wire::error(&mut self.answer, op, &ErrorRecord { code, sqlite, offset, message: &message });
+            wire::error(&mut self.answer, op, &error.record());
         }
         &self.answer
     }
@@ -271,9 +211,14 @@ impl Client {
         let asked = match request.kind {
             Kind::Get => SyncRequest::Short(statement(Mode::Get)?),
             Kind::Run => SyncRequest::Short(statement(Mode::Run)?),
-            Kind::All => SyncRequest::Open { call: statement(Mode::All)?, cursor, limit },
-            Kind::Cursor => SyncRequest::Iterate { call: statement(Mode::All)?, cursor, limit },
-            Kind::Query => SyncRequest::Open { call: statement(Mode::Query)?, cursor, limit },
+            Kind::All | Kind::Query | Kind::Cursor => {
+                let mode = if request.kind == Kind::Query { Mode::Query } else { Mode::All };
+                let reads = if request.kind == Kind::Cursor { Reads::Only } else { Reads::OrWrites };
+                SyncRequest::Open { call: statement(mode)?, opening: Opening { cursor, limit, reads } }
+            }
+            Kind::Savepoint | Kind::Release | Kind::RollbackTo => {
+                SyncRequest::Savepoint { op, step: savepoint_step(request) }
+            }
             Kind::Exec => SyncRequest::Script { op, sql: text(&self.statements, request.statement)? },
             Kind::Pull => SyncRequest::Pull { op, cursor, limit },
             Kind::CloseCursor => {
@@ -287,7 +232,13 @@ impl Client {
                 wire::done(&mut self.answer, op);
                 return Ok(());
             }
-            Kind::Rollback | Kind::BeginRead | Kind::BeginWrite => {
+            Kind::Rollback
+            | Kind::BeginRead
+            | Kind::BeginWrite
+            | Kind::BeginBatch
+            | Kind::Batch
+            | Kind::Cancel
+            | Kind::Expire => {
                 return Err(Error::new(ErrorCode::Protocol, "this request is not one for the JavaScript thread"));
             }
         };
@@ -332,23 +283,23 @@ impl Client {
 
     fn take_arrival(&mut self, arrival: Arrival, out: &mut [u8], end: usize) -> usize {
         self.scratch.clear();
-        match arrival {
-            Arrival::Granted(transaction) => {
-                // Revoked in the meantime: its operation is answered by a later grant.
-                let Some(op) = transaction.accept() else { return end };
-                let (index, generation) = self.transactions.insert(transaction);
-                wire::grant(&mut self.scratch, op, index, generation);
-                debug_assert_eq!(self.scratch.len(), GRANT_BYTES);
+        let finished = match arrival {
+            Arrival::Granted(transaction) => self.take_grant(&transaction),
+            Arrival::Ended(transaction) => {
+                self.take_end(&transaction);
+                0
             }
             Arrival::Opened { op, handle } => {
                 self.databases.retain(|database| database.strong_count() > 0);
                 self.databases.push(Arc::downgrade(&handle.database));
                 let path = handle.database.path.to_string_lossy().into_owned();
+                let engine = handle.database.engine;
                 let (index, generation) = self.handles.insert(handle);
-                wire::opened(&mut self.scratch, op, index, generation, &path);
+                wire::opened(&mut self.scratch, op, index, generation, engine, &path);
+                1
             }
-        }
-        self.outstanding = self.outstanding.saturating_sub(1);
+        };
+        self.outstanding = self.outstanding.saturating_sub(finished);
         let after = end + self.scratch.len();
         match out.get_mut(end..after) {
             Some(target) => {
@@ -359,6 +310,48 @@ impl Client {
         }
     }
 
+    /// Accepts a grant; how many operations it answers.
+    fn take_grant(&mut self, transaction: &Arc<Transaction>) -> usize {
+        let Some(accepted) = transaction.accept() else { return 0 };
+        let slot = self.transactions.insert(Arc::clone(transaction));
+        transaction.set_slot(slot);
+        let granted = wire::Granted {
+            transaction: slot.0,
+            generation: slot.1,
+            lock_wait_ms: u32::try_from(transaction.lock_wait.as_millis()).unwrap_or(u32::MAX),
+            behind: u32::try_from(transaction.behind).unwrap_or(u32::MAX),
+        };
+        match accepted {
+            Accepted::One(op) => {
+                wire::grant(&mut self.scratch, op, granted);
+                self.mailbox.taken(op);
+                1
+            }
+            Accepted::Group(ops) => {
+                wire::grant_group(&mut self.scratch, &ops, granted);
+                for op in &ops {
+                    self.mailbox.taken(*op);
+                }
+                ops.len()
+            }
+        }
+    }
+
+    /// Tells of a transaction that was ended from outside, unless it was ended from inside meanwhile.
+    fn take_end(&mut self, transaction: &Arc<Transaction>) {
+        let Some((index, generation)) = transaction.slot() else { return };
+        if self.transactions.get(index, generation).is_none() {
+            return;
+        }
+        // A group still says by its COMMIT which of its closures were started.
+        if transaction.terms.access != Access::Batch {
+            self.transactions.remove(index, generation);
+        }
+        if let Some(error) = transaction.news() {
+            wire::ended(&mut self.scratch, index, generation, error.code, &error.message);
+        }
+    }
+
     /// The environment ends: drops its completions, ends its transactions, gives back its grants, removes what it has queued,
     /// and closes what only it holds. Idempotent.
     pub fn shutdown(&mut self) {
@@ -366,6 +359,7 @@ impl Client {
         for arrival in self.mailbox.close() {
             match arrival {
                 Arrival::Granted(transaction) => transaction.revoke(drop),
+                Arrival::Ended(_) => {}
                 Arrival::Opened { handle, .. } => {
                     self.databases.push(Arc::downgrade(&handle.database));
                     handle.close(None);
@@ -391,24 +385,4 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.shutdown();
     }
-}
-
-fn text(statements: &Statements, id: u32) -> Result<&Arc<Sql>> {
-    statements.get(&id).ok_or_else(|| Error::new(ErrorCode::Protocol, format!("statement {id} is not defined")))
-}
-
-fn call<'c>(statements: &'c Statements, request: &Request<'c>, mode: Mode) -> Result<Call<'c>> {
-    let sql = text(statements, request.statement)?;
-    Ok(Call { op: request.op, sql, params: request.params.clone(), mode, bigint: request.flags.bigint() })
-}
-
-fn limit(request: &Request<'_>) -> usize {
-    match usize::try_from(request.limit) {
-        Ok(0) | Err(_) => CHUNK_ROWS,
-        Ok(limit) => limit.min(MOST_ROWS),
-    }
-}
-
-fn read_only() -> Error {
-    Error::new(ErrorCode::ReadOnlyDatabase, "the database was opened with readOnly: true")
 }

@@ -52,8 +52,14 @@ pub struct OpenOptions {
     pub busy_timeout: Duration,
     /// How long a write transaction may stay open, from the acceptance of its grant; zero: for ever. Default 30 s. Belongs to the handle.
     pub transaction_timeout: Duration,
+    /// How long a read may last, statements by themselves included; zero: for ever, the default. Belongs to the handle.
+    pub read_timeout: Duration,
+    /// How long an operation waits for the writer or a reader; zero: for ever. Default 30 s. Belongs to the handle.
+    pub queue_timeout: Duration,
     /// Most entries that wait for the writer, and for a reader. Default 10,000.
     pub max_queued: u32,
+    /// Bytes of the log beyond which reads are held back for a moment so that it can be emptied. Default 64 MiB.
+    pub log_limit: u64,
 }
 
 impl Default for OpenOptions {
@@ -66,7 +72,10 @@ impl Default for OpenOptions {
             readers: 4,
             busy_timeout: Duration::from_secs(5),
             transaction_timeout: Duration::from_secs(30),
+            read_timeout: Duration::ZERO,
+            queue_timeout: Duration::from_secs(30),
             max_queued: 10_000,
+            log_limit: 64 * 1024 * 1024,
         }
     }
 }
@@ -91,6 +100,7 @@ impl OpenOptions {
         }
         differs("synchronous", format!("'{}'", self.synchronous.as_str()), format!("'{}'", open.synchronous.as_str()))?;
         differs("readers", self.readers.to_string(), open.readers.to_string())?;
-        differs("maxQueued", self.max_queued.to_string(), open.max_queued.to_string())
+        differs("maxQueued", self.max_queued.to_string(), open.max_queued.to_string())?;
+        differs("logLimitBytes", self.log_limit.to_string(), open.log_limit.to_string())
     }
 }

@@ -19,6 +19,13 @@ use crate::statement_cache::StatementCache;
 use crate::text::{first_word, skip_blank};
 use crate::wire::RowsWriter;
 
+mod changes;
+mod checkpoint;
+
+pub(crate) use changes::{Changes, Mark, Tables};
+pub(crate) use checkpoint::CacheFigures;
+pub use checkpoint::CheckpointMode;
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -30,10 +37,10 @@ pub(crate) enum Role {
 
 /// Page cache of a connection, in KiB.
 const CACHE_KIB: i64 = 8_192;
+/// Virtual machine steps between two looks of the progress handler.
+const PROGRESS_STEPS: c_int = 500;
 /// The log is cut to this size when a checkpoint has emptied it.
 const JOURNAL_SIZE_LIMIT: i64 = 64 * 1024 * 1024;
-/// A COMMIT that leaves at least this many frames in the log is followed by a checkpoint.
-const CHECKPOINT_FRAMES: u32 = 1_000;
 
 /// The engine's own statements. They never meet the user's cache.
 #[derive(Default)]
@@ -43,6 +50,9 @@ struct EngineStatements {
     pin: Option<Statement>,
     commit: Option<Statement>,
     rollback: Option<Statement>,
+    savepoint: Option<Statement>,
+    release: Option<Statement>,
+    rollback_to: Option<Statement>,
 }
 
 /// One SQLite handle, used by one thread at a time: its owner's.
@@ -59,6 +69,11 @@ pub(crate) struct Connection {
     pub(crate) temp_objects: bool,
     /// A pragma was set in this transaction; see [`Connection::forget_statements`].
     pub(crate) pragma_set: bool,
+    /// What the open transaction has changed.
+    pub(crate) changes: Changes,
+    /// Which use of a reader this is; given by its pool.
+    pub(crate) checkout: u64,
+    page_size: u32,
     /// Frames in the log after the last COMMIT of this connection.
     log_frames: Arc<AtomicU32>,
     /// Frames in the log after the last checkpoint.
@@ -66,16 +81,25 @@ pub(crate) struct Connection {
     db: rusqlite::Connection,
 }
 
+/// What a run of a cached statement needs of its connection.
+pub(crate) struct Parts<'c> {
+    pub(crate) statement: &'c mut Statement,
+    pub(crate) rows: &'c mut RowsWriter,
+    pub(crate) changes: &'c mut Changes,
+    pub(crate) encoding: Encoding,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.drop_row_log();
+    }
+}
+
 fn from_rusqlite(error: &rusqlite::Error, what: &str) -> Error {
     match error {
         rusqlite::Error::SqliteFailure(code, message) => {
             let reason = message.clone().unwrap_or_else(|| code.to_string());
-            Error {
-                code: error_code(code.extended_code),
-                message: format!("{what}: {reason}"),
-                sqlite: code.extended_code,
-                offset: -1,
-            }
+            Error::sqlite(error_code(code.extended_code), format!("{what}: {reason}"), code.extended_code)
         }
         other => Error::new(ErrorCode::Sql, format!("{what}: {other}")),
     }
@@ -105,13 +129,10 @@ impl Connection {
                 "{} cannot be opened: this process may not write it; use readOnly: true to read it",
                 path.display()
             );
-            return Err(Error {
-                code: ErrorCode::ReadOnlyDatabase,
-                message: why,
-                sqlite: ffi::SQLITE_READONLY,
-                offset: -1,
-            });
+            return Err(Error::sqlite(ErrorCode::ReadOnlyDatabase, why, ffi::SQLITE_READONLY));
         }
+        #[cfg(feature = "model")]
+        db.progress_handler(PROGRESS_STEPS, Some(crate::sync::interleaved(None::<fn() -> bool>))).map_err(failed)?;
         let interrupt = Arc::new(Interrupt::new(db.get_interrupt_handle()));
         exit::register(&interrupt);
         let authorizer = Authorizer::register(&mut db)?;
@@ -125,6 +146,9 @@ impl Connection {
             encoding: Encoding::Utf8,
             temp_objects: false,
             pragma_set: false,
+            changes: Changes::default(),
+            checkout: 0,
+            page_size: 4_096,
             log_frames: Arc::new(AtomicU32::new(0)),
             checkpointed_at: 0,
             db,
@@ -145,6 +169,7 @@ impl Connection {
         let _: i64 = self.db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
         let encoding: String = self.db.query_row("PRAGMA encoding", [], |row| row.get(0)).map_err(failed)?;
         self.encoding = if encoding == "UTF-8" { Encoding::Utf8 } else { Encoding::Utf16 };
+        self.page_size = self.db.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(failed)?;
         self.db.pragma_update(None, "synchronous", synchronous.as_str()).map_err(failed)?;
         if self.role == Role::Writer {
             let mode: String = self.db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
@@ -203,10 +228,10 @@ impl Connection {
     }
 
     /// The statement of `sql` in the cache together with what a run of it needs of this connection.
-    pub(crate) fn statement_and_rows(&mut self, sql: &Sql) -> Result<(&mut Statement, &mut RowsWriter, Encoding)> {
+    pub(crate) fn parts(&mut self, sql: &Sql) -> Result<Parts<'_>> {
         self.ensure_cached(sql)?;
         let statement = self.cache.get(sql.key).ok_or_else(left_cache)?;
-        Ok((statement, &mut self.rows, self.encoding))
+        Ok(Parts { statement, rows: &mut self.rows, changes: &mut self.changes, encoding: self.encoding })
     }
 
     /// Takes the statement of `sql` out of the cache, for a run that outlasts this call.
@@ -220,14 +245,25 @@ impl Connection {
     /// Puts a statement back that was taken.
     pub(crate) fn give_back(&mut self, sql: &Sql, mut statement: Statement) {
         statement.reset();
-        self.cache.insert(sql.key, statement);
+        if statement.is_out_of_date() {
+            self.changes.note(self.authorizer.take_tables().as_ref());
+        } else {
+            self.cache.insert(sql.key, statement);
+        }
+    }
+
+    /// After a run of a cached statement that SQLite has prepared anew by itself, which may have given it other triggers: notes
+    /// their tables, and has it prepared by the engine the next time.
+    pub(crate) fn forget_out_of_date(&mut self, sql: &Sql) {
+        self.changes.note(self.authorizer.take_tables().as_ref());
+        self.cache.take(sql.key);
     }
 
     /// Prepares the one statement of `text`.
     fn prepare(&self, text: &str) -> Result<Statement> {
         let db = self.raw();
         check_text(text)?;
-        let (prepared, traits) = self.authorizer.police(|| prepare(db, text, true))?;
+        let (prepared, seen) = self.authorizer.police(|| prepare(db, text, true))?;
         let Some(mut statement) = prepared.statement else {
             return Err(Error::new(ErrorCode::Statement, "the SQL text holds no statement"));
         };
@@ -237,7 +273,8 @@ impl Connection {
                 "the SQL text holds more than one statement; run one at a time, or use exec for a script",
             ));
         }
-        statement.traits = traits;
+        statement.traits = seen.traits;
+        statement.tables = seen.tables;
         Ok(statement)
     }
 
@@ -247,9 +284,10 @@ impl Connection {
         let mut rest = script;
         while !rest.is_empty() {
             check_text(rest)?;
-            let (prepared, traits) = self.authorizer.police(|| prepare(db, rest, false))?;
+            let (prepared, seen) = self.authorizer.police(|| prepare(db, rest, false))?;
             if let Some(mut statement) = prepared.statement {
-                statement.traits = traits;
+                statement.traits = seen.traits;
+                statement.tables = seen.tables;
                 return Ok(Some((statement, prepared.tail)));
             }
             if prepared.tail.len() == rest.len() {
@@ -302,10 +340,38 @@ impl Connection {
         self.reset_all();
         // What was made in the transaction goes with it.
         self.temp_objects = false;
+        self.changes.clear();
         if self.is_autocommit() {
             return Ok(());
         }
         self.engine(|engine| &mut engine.rollback, "ROLLBACK")
+    }
+
+    /// Opens a savepoint. They nest, so that all of them can have one name.
+    pub(crate) fn savepoint(&mut self) -> Result<()> {
+        self.engine(|engine| &mut engine.savepoint, "SAVEPOINT sqlflow")
+    }
+
+    /// Makes what came after the innermost savepoint a part of what came before it.
+    pub(crate) fn release(&mut self) -> Result<()> {
+        self.engine(|engine| &mut engine.release, "RELEASE sqlflow")
+    }
+
+    /// Undoes what came after the innermost savepoint, and ends it.
+    pub(crate) fn rollback_to_savepoint(&mut self) -> Result<()> {
+        self.engine(|engine| &mut engine.rollback_to, "ROLLBACK TO sqlflow")?;
+        self.release()
+    }
+
+    /// Has the progress handler look whether the run is to be stopped alone; while cursors stand open beside it.
+    pub(crate) fn set_stoppable(&mut self, stoppable: bool) -> Result<()> {
+        let interrupt = stoppable.then(|| Arc::clone(&self.interrupt));
+        let handler = interrupt.map(|interrupt| move || interrupt.is_stopped());
+        #[cfg(feature = "model")]
+        let handler = Some(crate::sync::interleaved(handler));
+        self.db
+            .progress_handler(PROGRESS_STEPS, handler)
+            .map_err(|error| from_rusqlite(&error, "the statement cannot be watched"))
     }
 
     /// Whether no transaction is open.
@@ -378,7 +444,7 @@ impl Connection {
     }
 
     /// Rows changed by the last statement, and the row id of its last insert; 0 if it inserted nothing.
-    pub(crate) fn changes(&self, total_before: i64, traits: Traits) -> (i64, i64) {
+    pub(crate) fn counts(&self, total_before: i64, traits: Traits) -> (i64, i64) {
         // SAFETY: the handle is open and used by this thread alone.
         let (changes, rowid) =
             unsafe { (ffi::sqlite3_changes64(self.raw()), ffi::sqlite3_last_insert_rowid(self.raw())) };
@@ -407,31 +473,6 @@ impl Connection {
             ffi::sqlite3_db_status(self.raw(), ffi::SQLITE_DBSTATUS_DEFERRED_FKS, &raw mut current, &raw mut highest, 0)
         };
         code == ffi::SQLITE_OK && current != 0
-    }
-
-    /// Whether the log has grown enough since the last checkpoint for another.
-    pub(crate) fn wants_checkpoint(&self) -> bool {
-        let frames = self.log_frames.load(Ordering::Relaxed);
-        // A log that was reset starts again at its first frame.
-        let grown = if frames < self.checkpointed_at { frames } else { frames - self.checkpointed_at };
-        grown >= CHECKPOINT_FRAMES
-    }
-
-    /// Copies what no reader needs from the log into the file, without waiting for anybody.
-    pub(crate) fn checkpoint_passive(&mut self) {
-        let (mut log, mut copied) = (0, 0);
-        // SAFETY: the handle is open, in no transaction, and used by this thread alone; a null schema name means all.
-        unsafe {
-            ffi::sqlite3_wal_checkpoint_v2(
-                self.raw(),
-                std::ptr::null(),
-                ffi::SQLITE_CHECKPOINT_PASSIVE,
-                &raw mut log,
-                &raw mut copied,
-            )
-        };
-        // Busy or failed: the log stays as it is and the next COMMIT asks again after as many frames.
-        self.checkpointed_at = self.log_frames.load(Ordering::Relaxed);
     }
 }
 

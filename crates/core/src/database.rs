@@ -3,17 +3,25 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::config::{OpenOptions, Storage};
 use crate::connection::{Connection, Role};
 use crate::error::{Error, ErrorCode, Result};
 use crate::exit;
+use crate::listeners::Listening;
+use crate::mailbox::Mailbox;
 use crate::readers::Readers;
 use crate::runtime::{self, Lane};
+use crate::stats::Stats;
 use crate::writer::{Work, Writer};
+
+static NEXT_ENGINE: AtomicU32 = AtomicU32::new(1);
 
 /// An open database. Shared by all handles of the process on the same file.
 pub(crate) struct Database {
+    /// Unique in the process, from 1: tells JavaScript which handles share an engine.
+    pub(crate) engine: u32,
     /// Canonical path of the file.
     pub(crate) path: PathBuf,
     pub(crate) options: OpenOptions,
@@ -76,13 +84,17 @@ impl Opening {
         let OpenOptions { synchronous, readers, max_queued, .. } = self.options;
         let readers = Arc::new(Readers::new(self.path.clone(), synchronous, readers, max_queued));
         let writer = match role {
-            Role::Writer => Some(Arc::new(Writer::new(connection, self.path.clone(), synchronous, max_queued))),
+            Role::Writer => {
+                let shared = Arc::clone(&readers);
+                Some(Arc::new(Writer::new(connection, self.path.clone(), &self.options, shared)))
+            }
             Role::Reader => {
                 readers.adopt(connection);
                 None
             }
         };
-        Ok(Database { path: self.path.clone(), options: self.options.clone(), writer, readers })
+        let engine = NEXT_ENGINE.fetch_add(1, Ordering::Relaxed);
+        Ok(Database { engine, path: self.path.clone(), options: self.options.clone(), writer, readers })
     }
 }
 
@@ -94,6 +106,42 @@ impl Database {
 
     pub(crate) fn readers(&self) -> &Arc<Readers> {
         &self.readers
+    }
+
+    /// Cancels an operation of an environment, which has marked it as cancelled in its mailbox.
+    pub(crate) fn cancel(&self, op: u32, mailbox: &Mailbox) {
+        if let Some(writer) = &self.writer {
+            writer.cancel(mailbox.env, op);
+        }
+        self.readers.cancel(mailbox.env, op, mailbox);
+    }
+
+    /// Ends what came by a handle that is closing and has no more patience.
+    pub(crate) fn end_all(&self, handle: u64) {
+        if let Some(writer) = &self.writer {
+            writer.end_all(handle);
+        }
+        self.readers.end_all(handle);
+    }
+
+    /// Sets what a handle wants to know of commits.
+    pub(crate) fn listen(&self, handle: u64, slot: (u32, u32), listening: Listening, mailbox: &Arc<Mailbox>) {
+        if let Some(writer) = &self.writer {
+            writer.listeners.set(handle, slot, listening, mailbox);
+        }
+    }
+
+    /// A handle is closed: it is not told of commits any more.
+    pub(crate) fn unlisten(&self, handle: u64) {
+        if let Some(writer) = &self.writer {
+            writer.listeners.remove(handle);
+        }
+    }
+
+    /// Figures of this moment.
+    pub(crate) fn stats(&self) -> Stats {
+        let writer = self.writer.as_ref().map(|writer| writer.stats());
+        Stats::new(writer.unwrap_or_default(), self.readers.figures())
     }
 
     /// Removes what an environment that is gone has queued.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 pub use crate::wire::ErrorCode;
-use crate::wire::WireError;
+use crate::wire::{ErrorRecord, WireError};
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -20,6 +20,8 @@ pub struct Error {
     pub sqlite: i32,
     /// Byte offset into the SQL text of the token SQLite complained about, -1 when it named none.
     pub offset: i32,
+    /// Which statement of a batch it was, counted from 1; 0: none of a batch.
+    pub statement: u32,
 }
 
 impl fmt::Display for Error {
@@ -31,13 +33,26 @@ impl fmt::Display for Error {
 impl Error {
     /// An error of the engine itself, with no SQLite code.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), sqlite: 0, offset: -1 }
+        Self { code, message: message.into(), sqlite: 0, offset: -1, statement: 0 }
     }
 
     /// Whether SQLite refused because another connection holds a lock: worth another try later.
     /// Compared by the low byte, so that `SQLITE_BUSY_RECOVERY` and `SQLITE_BUSY_SNAPSHOT` count.
     pub fn is_busy(&self) -> bool {
         self.sqlite & 0xff == rusqlite::ffi::SQLITE_BUSY
+    }
+}
+
+impl Error {
+    /// The content of its record.
+    pub(crate) fn record(&self) -> ErrorRecord<'_> {
+        let Self { code, sqlite, offset, statement, ref message } = *self;
+        ErrorRecord { code, sqlite, offset, statement, message }
+    }
+
+    /// An error that SQLite reported.
+    pub(crate) fn sqlite(code: ErrorCode, message: impl Into<String>, sqlite: i32) -> Self {
+        Self { sqlite, ..Self::new(code, message) }
     }
 }
 
@@ -64,4 +79,17 @@ pub(crate) fn database_closed() -> Error {
 /// An operation that comes after the process began to exit.
 pub(crate) fn process_exiting() -> Error {
     Error::new(ErrorCode::ProcessExiting, "the process is exiting; no further statement is run")
+}
+
+/// An operation whose signal was aborted.
+pub(crate) fn aborted() -> Error {
+    Error::new(ErrorCode::Abort, "the operation was aborted by its signal")
+}
+
+/// What was still under way when a `close` had no more patience.
+pub(crate) fn closed_by_timeout() -> Error {
+    Error::new(
+        ErrorCode::DatabaseClosed,
+        "the database was closed, and this was not over within the timeoutMs of close; it was rolled back",
+    )
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::connection::{Connection, step_to_end};
-use crate::error::{self, Error, ErrorCode, Result};
-use crate::interrupt::env_owner;
+use crate::connection::{Connection, Parts, step_to_end};
+use crate::error::{Error, ErrorCode, Result};
+use crate::interrupt::{Interrupt, Manner};
 use crate::reply::Reply;
 use crate::sql::Sql;
 use crate::statement::{Lifetime, Statement, Step, without_values};
 use crate::wire::{self, OwnedParams, Params, RowsHead};
+use rusqlite::ffi;
 
 /// What the caller wants of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,10 +68,12 @@ pub(crate) enum Place {
     Write,
     /// In a transaction that it shares with its neighbours in the write queue.
     Group,
+    /// In a synchronous closure, which shares a transaction and cannot be run again by itself.
+    Closure,
 }
 
 /// Rows of a chunk when the caller names no number.
-pub(crate) const CHUNK_ROWS: usize = 1_000;
+pub(crate) const CHUNK_ROWS: usize = if cfg!(feature = "model") { 4 } else { 1_000 };
 
 /// Refuses what `place` does not allow.
 fn check_place(statement: &Statement, place: Place) -> Result<()> {
@@ -80,7 +83,11 @@ fn check_place(statement: &Statement, place: Place) -> Result<()> {
             ErrorCode::StatementNotAllowed,
             "TEMP objects live on the connection; make them inside db.write(fn), where they are dropped at its end",
         )),
-        Place::Read | Place::Write | Place::Group => Ok(()),
+        Place::Closure if !statement.traits.shareable() => Err(Error::new(
+            ErrorCode::StatementNotAllowed,
+            "statements that change the schema, set pragmas or make TEMP objects do not share a transaction with their neighbours, as the closures of db.batch do; use db.write(fn)",
+        )),
+        Place::Read | Place::Write | Place::Group | Place::Closure => Ok(()),
     }
 }
 
@@ -100,10 +107,26 @@ fn read_only_transaction() -> Error {
 
 /// Runs `call` to its end on a statement in the cache, and appends its one record to `out`. For [`Mode::Get`] and [`Mode::Run`].
 pub(crate) fn run_short(connection: &mut Connection, call: &Call<'_>, place: Place, out: &mut Vec<u8>) -> Result<()> {
+    let counts = run_counted(connection, call, place, out)?;
+    if let Some((changes, rowid)) = counts {
+        wire::changes(out, call.op, changes, rowid);
+    }
+    Ok(())
+}
+
+/// The same, but of [`Mode::Run`] it gives the count of changed rows and the last row id instead of a record.
+fn run_counted(
+    connection: &mut Connection,
+    call: &Call<'_>,
+    place: Place,
+    out: &mut Vec<u8>,
+) -> Result<Option<(i64, i64)>> {
     let total_before = if call.mode == Mode::Run { connection.total_changes() } else { 0 };
-    let (statement, rows, encoding) = connection.statement_and_rows(call.sql)?;
+    let Parts { statement, rows, changes, encoding } = connection.parts(call.sql)?;
     check_place(statement, place)?;
     let traits = statement.traits;
+    let mark = changes.mark();
+    changes.note(statement.tables.as_ref());
     let ran: Result<()> = (|| {
         statement.bind(&call.params, Lifetime::Call)?;
         if call.mode == Mode::Run {
@@ -123,13 +146,17 @@ pub(crate) fn run_short(connection: &mut Connection, call: &Call<'_>, place: Pla
         Ok(())
     })();
     statement.reset();
-    connection.note(traits);
-    ran.map_err(|error| explained(error, &call.params))?;
-    if call.mode == Mode::Run {
-        let (changes, rowid) = connection.changes(total_before, traits);
-        wire::changes(out, call.op, changes, rowid);
+    if statement.is_out_of_date() {
+        connection.forget_out_of_date(call.sql);
     }
-    Ok(())
+    connection.note(traits);
+    if let Err(error) = ran {
+        if connection.total_changes() == total_before {
+            connection.changes.back_to(mark);
+        }
+        return Err(explained(error, &call.params));
+    }
+    Ok((call.mode == Mode::Run).then(|| connection.counts(total_before, traits)))
 }
 
 /// An error of SQLite's in the course of a statement, without the values that were bound.
@@ -146,8 +173,29 @@ pub(crate) fn run_for<T>(
 ) -> Result<T> {
     // The run before the look: an environment that goes away in between interrupts us.
     let interrupt = Arc::clone(&connection.interrupt);
-    let _run = interrupt.begin(env_owner(reply.env()), limit);
-    if reply.mailbox().is_closed() { Err(error::transaction_closed()) } else { work(connection) }
+    let run = interrupt.begin(reply.tag(), Manner::Interrupt, limit);
+    let ran = match reply.given_up() {
+        Some(error) => Err(error),
+        None => work(connection),
+    };
+    drop(run);
+    ran.map_err(|error| why_interrupted(error, reply, &interrupt))
+}
+
+/// An interrupted statement says who interrupted it.
+pub(crate) fn why_interrupted(error: Error, reply: &Reply, interrupt: &Interrupt) -> Error {
+    if error.sqlite & 0xff != ffi::SQLITE_INTERRUPT {
+        return error;
+    }
+    match reply.given_up() {
+        Some(given_up) => given_up,
+        None if interrupt.was_overdue() => Error {
+            code: ErrorCode::TransactionTimeout,
+            message: "the statement ran for longer than transactionTimeoutMs (readTimeoutMs if it reads) and was interrupted; nothing of it is left".to_owned(),
+            ..error
+        },
+        None => error,
+    }
 }
 
 /// A statement under way that gives its rows in chunks. Holds a statement of its connection, and must be closed on it.
@@ -175,6 +223,7 @@ impl Cursor {
         let mut statement = connection.take_statement(call.sql)?;
         let ready = check_place(&statement, place).and_then(|()| statement.bind(&call.params, Lifetime::Copied));
         connection.note(statement.traits);
+        connection.changes.note(statement.tables.as_ref());
         match ready {
             Ok(()) => Ok(Self {
                 sql: Arc::clone(call.sql),
@@ -221,9 +270,8 @@ impl Cursor {
 
     /// Appends the filled chunk to `out` as one record.
     pub(crate) fn finish(&mut self, connection: &mut Connection, chunk: Chunk, out: &mut Vec<u8>) -> Result<()> {
-        let ends = chunk.last && !chunk.open;
-        let changes =
-            (ends && self.mode == Mode::Query).then(|| connection.changes(self.total_before, self.statement.traits));
+        let changes = (chunk.ends && self.mode == Mode::Query)
+            .then(|| connection.counts(self.total_before, self.statement.traits));
         let shape = self.statement.shape();
         let head = RowsHead { op: chunk.op, shape, last: chunk.last, open: chunk.open, changes };
         Ok(connection.rows.finish(&head, out)?)
@@ -238,11 +286,33 @@ impl Cursor {
 /// How a chunk is marked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chunk {
-    pub(crate) op: u32,
+    op: u32,
     /// The final record of its operation.
-    pub(crate) last: bool,
+    last: bool,
     /// The cursor stays open.
-    pub(crate) open: bool,
+    open: bool,
+    /// The final record of its statement.
+    ends: bool,
+}
+
+impl Chunk {
+    /// One of those that come by themselves until the rows are at their end.
+    pub(crate) fn streamed(op: u32, filled: Filled) -> Self {
+        let ends = filled == Filled::Exhausted;
+        Self { op, last: ends, open: false, ends }
+    }
+
+    /// One that was asked for.
+    pub(crate) fn pulled(op: u32, filled: Filled) -> Self {
+        let ends = filled == Filled::Exhausted;
+        Self { op, last: true, open: !ends, ends }
+    }
+
+    /// One of a statement of a batch; `last`: of the last statement.
+    fn of_batch(op: u32, filled: Filled, last: bool) -> Self {
+        let ends = filled == Filled::Exhausted;
+        Self { op, last: ends && last, open: false, ends }
+    }
 }
 
 /// Runs `call` to its end and gives all its records, for results that leave only after a COMMIT.
@@ -252,21 +322,101 @@ pub(crate) fn run_whole(connection: &mut Connection, call: &Call<'_>, place: Pla
         run_short(connection, call, place, &mut out)?;
         return Ok(vec![out]);
     }
-    let mut cursor = Cursor::open(connection, call, place)?;
     let mut records = Vec::new();
+    run_all(connection, call, place, &mut records, |filled| Chunk::streamed(call.op, filled))?;
+    Ok(records)
+}
+
+fn run_all(
+    connection: &mut Connection,
+    call: &Call<'_>,
+    place: Place,
+    records: &mut Vec<Vec<u8>>,
+    mark: impl Fn(Filled) -> Chunk,
+) -> Result<()> {
+    let mut cursor = Cursor::open(connection, call, place)?;
     let ran = (|| {
         loop {
-            let last = cursor.fill(connection, CHUNK_ROWS)? == Filled::Exhausted;
+            let filled = cursor.fill(connection, CHUNK_ROWS)?;
             let mut record = Vec::new();
-            cursor.finish(connection, Chunk { op: call.op, last, open: false }, &mut record)?;
+            cursor.finish(connection, mark(filled), &mut record)?;
             records.push(record);
-            if last {
+            if filled == Filled::Exhausted {
                 return Ok(());
             }
         }
     })();
     cursor.close(connection);
-    ran.map(|()| records)
+    ran
+}
+
+/// Several statements that are accepted, and succeed or fail, together.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) op: u32,
+    pub(crate) calls: Vec<OwnedCall>,
+    pub(crate) wants: Wants,
+}
+
+/// What the caller wants of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wants {
+    /// The rows and counts of each statement.
+    Results,
+    /// The sum of the changes.
+    Totals,
+}
+
+impl Batch {
+    /// Runs the statements in order. The error says which one failed; undoing the others is the caller's.
+    pub(crate) fn run(&self, connection: &mut Connection, place: Place) -> Result<Vec<Vec<u8>>> {
+        let mut records = Vec::new();
+        let (mut changes, mut rowid) = (0, 0);
+        for (call, number) in self.calls.iter().zip(1_u32..) {
+            connection.clear_last_insert_rowid();
+            let last = usize::try_from(number).is_ok_and(|number| number == self.calls.len());
+            let ran = match self.wants {
+                Wants::Results => run_all(connection, &call.borrow(), place, &mut records, |filled| {
+                    Chunk::of_batch(self.op, filled, last)
+                }),
+                Wants::Totals => run_counted(connection, &call.borrow(), place, &mut Vec::new()).map(|counts| {
+                    let (changed, inserted) = counts.unwrap_or_default();
+                    changes += changed;
+                    rowid = if inserted == 0 { rowid } else { inserted };
+                }),
+            };
+            ran.map_err(|error| Error { statement: number, ..error })?;
+        }
+        if self.wants == Wants::Totals {
+            let mut record = Vec::new();
+            wire::changes(&mut record, self.op, changes, rowid);
+            records.push(record);
+        }
+        Ok(records)
+    }
+
+    /// The same inside a savepoint: on an error nothing of it is left.
+    pub(crate) fn run_atomically(&self, connection: &mut Connection, place: Place) -> Result<Vec<Vec<u8>>> {
+        let mark = connection.changes.mark();
+        connection.savepoint()?;
+        let ran = self.run(connection, place);
+        if connection.is_autocommit() {
+            // SQLite has rolled everything back, the savepoint too.
+            return ran;
+        }
+        match ran {
+            Ok(records) => connection.release().map(|()| records),
+            Err(error) => {
+                connection.changes.back_to(mark);
+                connection.rollback_to_savepoint().and(Err(error))
+            }
+        }
+    }
+
+    /// Bytes of its parameters.
+    pub(crate) fn bytes(&self) -> usize {
+        self.calls.iter().map(|call| call.params.borrow().bytes()).sum()
+    }
 }
 
 /// Runs a script, statement by statement.
@@ -284,6 +434,7 @@ pub(crate) fn run_script(connection: &mut Connection, sql: &Sql, place: Place) -
         let Some((mut statement, tail)) = connection.prepare_next(rest).map_err(in_script)? else { return Ok(()) };
         check_place(&statement, place)?;
         connection.note(statement.traits);
+        connection.changes.note(statement.tables.as_ref());
         statement.bind(&Params::default(), Lifetime::Call)?;
         step_to_end(&mut statement).map_err(in_script)?;
         rest = tail;

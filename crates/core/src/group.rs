@@ -13,9 +13,9 @@ use rusqlite::ffi;
 
 use crate::connection::Connection;
 use crate::error::{Error, ErrorCode, Result};
-use crate::execute::{Mode, OwnedCall, Place, run_for, run_whole, writes};
+use crate::execute::{Batch, Mode, OwnedCall, Place, run_for, run_whole, why_interrupted, writes};
 use crate::exit;
-use crate::interrupt::SHARED;
+use crate::interrupt::{Manner, SHARED, Tag};
 use crate::reply::Reply;
 use crate::sql::{Route, Sql};
 
@@ -26,28 +26,39 @@ pub(crate) const MOST_BYTES: usize = 1024 * 1024;
 /// A group takes no further member once it runs for this long.
 const LONGEST: Duration = Duration::from_millis(20);
 
-/// One statement that waits for the writer.
+/// One statement, or several that belong together, that waits for the writer.
 pub(crate) struct Member {
     pub(crate) reply: Reply,
-    pub(crate) call: OwnedCall,
+    pub(crate) task: Task,
     pub(crate) queued: Queued,
+}
+
+/// What a member runs.
+pub(crate) enum Task {
+    One(OwnedCall),
+    /// In a savepoint of its own.
+    Batch(Batch),
 }
 
 /// What the write queue must know of a member that comes back to it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Queued {
     pub(crate) seq: u64,
+    pub(crate) seen: Option<Instant>,
     pub(crate) since: Option<Instant>,
 }
 
 impl Member {
-    pub(crate) fn new(reply: Reply, call: OwnedCall) -> Self {
-        Self { reply, call, queued: Queued::default() }
+    pub(crate) fn new(reply: Reply, task: Task) -> Self {
+        Self { reply, task, queued: Queued::default() }
     }
 
     /// Bytes of its parameters.
     pub(crate) fn bytes(&self) -> usize {
-        self.call.params.borrow().bytes()
+        match &self.task {
+            Task::One(call) => call.params.borrow().bytes(),
+            Task::Batch(batch) => batch.bytes(),
+        }
     }
 }
 
@@ -64,6 +75,8 @@ pub(crate) struct Ran {
     pub(crate) again: Vec<Member>,
     /// Each of `again` runs in a transaction of its own.
     pub(crate) alone: bool,
+    /// The group was committed.
+    pub(crate) committed: bool,
 }
 
 /// How a member ended.
@@ -124,42 +137,98 @@ fn run_members(connection: &mut Connection, members: Vec<Member>) -> Ran {
             Answer { reply: member.reply, outcome }
         })
         .collect();
-    Ran { answers, again, alone: false }
+    Ran { answers, again, alone: false, committed: committed.is_ok() }
 }
 
 fn run_member(connection: &mut Connection, member: &Member, lone: bool, first: bool, shares: &mut bool) -> End {
-    let Member { reply, call, .. } = member;
+    let Member { reply, task, .. } = member;
     let total_before = connection.total_changes();
-    match connection.statement(&call.sql) {
-        Ok(statement) if !statement.traits.shareable() => {
-            if !first {
-                return End::Alone;
-            }
-            *shares = false;
-        }
-        Ok(statement) if !writes(statement) && call.mode != Mode::Run => call.sql.set_route(Route::Reader),
-        Ok(_) => {}
+    let mark = connection.changes.mark();
+    match prepare(connection, task) {
+        Ok(Shares::No) if !first => return End::Alone,
+        Ok(Shares::No) => *shares = false,
+        Ok(Shares::Yes) => {}
         Err(error) => return End::Failed(error),
     }
     connection.clear_last_insert_rowid();
-    let work = |connection: &mut Connection| run_whole(connection, &call.borrow(), Place::Group);
+    let work = |connection: &mut Connection| match task {
+        Task::One(call) => run_whole(connection, &call.borrow(), Place::Group),
+        Task::Batch(batch) => run_batch(connection, batch),
+    };
     let ran = if lone {
         run_for(connection, reply, limit(reply), work)
     } else {
-        // No end of an environment interrupts what others share; the deadline does.
+        // No end of an environment and no signal interrupts what others share; the deadline and a closing handle do.
         let interrupt = Arc::clone(&connection.interrupt);
-        let _run = interrupt.begin(SHARED, limit(reply));
-        work(connection)
+        let tag = Tag { owner: SHARED, ..reply.tag() };
+        let run = interrupt.begin(tag, Manner::Interrupt, limit(reply));
+        let ran = work(connection);
+        drop(run);
+        ran.map_err(|error| why_interrupted(error, reply, &interrupt))
     };
     if connection.is_autocommit() {
-        return End::Culprit(timed_out(connection, ran.err().unwrap_or_else(lost)));
+        return End::Culprit(ran.err().unwrap_or_else(lost));
     }
     match ran {
         Ok(_) if connection.has_deferred_violations() => End::Culprit(deferred_violation()),
         Ok(records) => End::Ran(records),
-        // OR FAIL, RAISE(FAIL) and ON CONFLICT FAIL keep the rows written before the failure.
-        Err(error) if connection.total_changes() != total_before => End::Culprit(error),
-        Err(error) => End::Failed(timed_out(connection, error)),
+        // A batch was rolled back to its savepoint; of a lone statement OR FAIL, RAISE(FAIL) and ON CONFLICT FAIL keep the rows
+        // written before the failure.
+        Err(error) if matches!(task, Task::One(_)) && connection.total_changes() != total_before => End::Culprit(error),
+        Err(error) => {
+            connection.changes.back_to(mark);
+            End::Failed(error)
+        }
+    }
+}
+
+/// Whether a member may share its transaction.
+enum Shares {
+    Yes,
+    No,
+}
+
+/// Prepares a member, and learns by that what it is. A batch is prepared statement by statement as it runs; what cannot be prepared
+/// yet may need a table that the batch makes, and is left to the run.
+fn prepare(connection: &mut Connection, task: &Task) -> Result<Shares> {
+    match task {
+        Task::One(call) => {
+            let statement = connection.statement(&call.sql)?;
+            if !statement.traits.shareable() {
+                return Ok(Shares::No);
+            }
+            if !writes(statement) && call.mode != Mode::Run {
+                call.sql.set_route(Route::Reader);
+            }
+            Ok(Shares::Yes)
+        }
+        Task::Batch(batch) => {
+            for call in &batch.calls {
+                match connection.statement(&call.sql) {
+                    Ok(statement) if !statement.traits.shareable() => return Ok(Shares::No),
+                    Ok(_) => {}
+                    Err(_) => break,
+                }
+            }
+            Ok(Shares::Yes)
+        }
+    }
+}
+
+/// Runs a batch in a savepoint, deferred constraints included: on an error nothing of it is left.
+fn run_batch(connection: &mut Connection, batch: &Batch) -> Result<Vec<Vec<u8>>> {
+    connection.savepoint()?;
+    let ran = batch.run(connection, Place::Group);
+    if connection.is_autocommit() {
+        return ran;
+    }
+    let ran = match ran {
+        Ok(_) if connection.has_deferred_violations() => Err(deferred_violation()),
+        ran => ran,
+    };
+    match ran {
+        Ok(records) => connection.release().map(|()| records),
+        Err(error) => connection.rollback_to_savepoint().and(Err(error)),
     }
 }
 
@@ -177,12 +246,12 @@ fn undo(
         // Nobody's rows are kept and nobody's run can be repeated on a connection that does not roll back.
         let all = done.into_iter().map(|(member, _)| member).chain([culprit]).chain(waiting);
         answers.extend(all.map(|member| Answer { reply: member.reply, outcome: Err(error.clone()) }));
-        return Ran { answers, again, alone: false };
+        return Ran { answers, again, alone: false, committed: false };
     }
     again.extend(done.into_iter().map(|(member, _)| member));
     answers.push(Answer { reply: culprit.reply, outcome: Err(error) });
     again.extend(waiting);
-    Ran { answers, again, alone: true }
+    Ran { answers, again, alone: true, committed: false }
 }
 
 fn commit(connection: &mut Connection) -> Result<()> {
@@ -204,12 +273,7 @@ pub(crate) fn outcome_unknown_after_io_error(error: Error) -> Error {
 }
 
 fn deferred_violation() -> Error {
-    Error {
-        code: ErrorCode::Constraint,
-        message: "FOREIGN KEY constraint failed".to_owned(),
-        sqlite: ffi::SQLITE_CONSTRAINT_FOREIGNKEY,
-        offset: -1,
-    }
+    Error::sqlite(ErrorCode::Constraint, "FOREIGN KEY constraint failed", ffi::SQLITE_CONSTRAINT_FOREIGNKEY)
 }
 
 fn lost() -> Error {
@@ -228,22 +292,10 @@ pub(crate) fn run_script(connection: &mut Connection, reply: &Reply, sql: &Sql) 
         Err(error) => connection.rollback().and(Err(error)),
     };
     connection.forget_statements();
-    outcome.map_err(|error| timed_out(connection, error))
+    outcome
 }
 
 /// How long a statement of the caller may run.
 fn limit(reply: &Reply) -> Duration {
-    reply.lease().map_or(Duration::ZERO, |lease| lease.handle().transaction_timeout)
-}
-
-/// An interrupted statement says who interrupted it.
-fn timed_out(connection: &Connection, error: Error) -> Error {
-    if error.code != ErrorCode::Interrupted || !connection.interrupt.was_overdue() {
-        return error;
-    }
-    Error {
-        code: ErrorCode::TransactionTimeout,
-        message: "the statement ran for longer than transactionTimeoutMs and was rolled back".to_owned(),
-        ..error
-    }
+    reply.lease().map_or(Duration::ZERO, |lease| lease.handle().timeouts.transaction)
 }

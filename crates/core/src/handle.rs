@@ -1,27 +1,57 @@
 //! Owns one user's hold on an open database: the options that are the user's own, and the count of what is under way.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
+use crate::config::OpenOptions;
 use crate::database::Database;
 use crate::registry;
 use crate::reply::Reply;
+use crate::runtime;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Set in the count once `close` was called.
 const CLOSING: usize = 1 << (usize::BITS - 1);
 
+/// How long a user waits for what; zero: for ever, except `busy`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    /// For a lock of another process.
+    pub(crate) busy: Duration,
+    /// For the end of a write transaction, from the acceptance of its grant.
+    pub(crate) transaction: Duration,
+    /// For the end of a read.
+    pub(crate) read: Duration,
+    /// For the writer or a reader.
+    pub(crate) queue: Duration,
+}
+
+impl Timeouts {
+    pub(crate) fn of(options: &OpenOptions) -> Self {
+        Self {
+            busy: options.busy_timeout,
+            transaction: options.transaction_timeout,
+            read: options.read_timeout,
+            queue: options.queue_timeout,
+        }
+    }
+}
+
 /// What `Database.open` gave to one caller.
 pub(crate) struct Handle {
+    /// Unique in the process, from 1.
+    pub(crate) id: u64,
     pub(crate) database: Arc<Database>,
-    pub(crate) busy_timeout: Duration,
-    pub(crate) transaction_timeout: Duration,
+    pub(crate) timeouts: Timeouts,
     active: AtomicUsize,
     released: AtomicBool,
+    /// The `timeoutMs` of `close` is over: nothing of this handle is begun or goes on.
+    out_of_patience: AtomicBool,
     closing: Mutex<Option<Reply>>,
 }
+
+static NEXT_ID: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
 /// Something accepted through a handle that is not over yet. The handle closes after the last one.
 pub(crate) struct Lease {
@@ -41,13 +71,14 @@ impl Drop for Lease {
 }
 
 impl Handle {
-    pub(crate) fn new(database: Arc<Database>, busy_timeout: Duration, transaction_timeout: Duration) -> Self {
+    pub(crate) fn new(database: Arc<Database>, timeouts: Timeouts) -> Self {
         Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             database,
-            busy_timeout,
-            transaction_timeout,
+            timeouts,
             active: AtomicUsize::new(0),
             released: AtomicBool::new(false),
+            out_of_patience: AtomicBool::new(false),
             closing: Mutex::new(None),
         }
     }
@@ -68,9 +99,30 @@ impl Handle {
     /// Refuses new operations; after the last accepted one the engine is given back, and `reply` answered when that is done.
     pub(crate) fn close(&self, reply: Option<Reply>) {
         *self.closing.lock() = reply;
+        self.database.unlisten(self.id);
         if self.active.fetch_or(CLOSING, Ordering::AcqRel) == 0 {
             self.release();
         }
+    }
+
+    /// The same, and ends what is not over after `patience`.
+    pub(crate) fn close_within(self: &Arc<Self>, patience: Duration, reply: Reply) {
+        self.close(Some(reply));
+        let handle = Arc::clone(self);
+        runtime::after(patience, move || handle.end_all());
+    }
+
+    fn end_all(&self) {
+        if self.released.load(Ordering::Acquire) {
+            return;
+        }
+        self.out_of_patience.store(true, Ordering::SeqCst);
+        self.database.end_all(self.id);
+    }
+
+    /// Whether what came by this handle is to end; to be asked after a run was announced.
+    pub(crate) fn is_out_of_patience(&self) -> bool {
+        self.out_of_patience.load(Ordering::SeqCst)
     }
 
     fn release(&self) {

@@ -2,6 +2,7 @@
 //! stand aside, in their order, and take their old places when it calls in.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 /// What can wait in a [`Line`].
 pub(crate) trait Waits {
@@ -15,6 +16,8 @@ pub(crate) struct Entry<T> {
     pub(crate) seq: u64,
     /// How often its environment has let its grant lie; each time doubles the patience with it.
     pub(crate) revocations: u32,
+    /// When a look at the line saw it first; timing that way needs no clock at its coming.
+    pub(crate) seen: Option<Instant>,
     pub(crate) work: T,
 }
 
@@ -46,7 +49,7 @@ impl<T: Waits> Line<T> {
 
     /// Appends `work`, behind the others of its environment wherever those are.
     pub(crate) fn push(&mut self, work: T) {
-        let entry = Entry { seq: self.next_seq, revocations: 0, work };
+        let entry = Entry { seq: self.next_seq, revocations: 0, seen: None, work };
         self.next_seq += 1;
         if self.aside.iter().any(|other| other.work.env() == entry.work.env()) {
             self.aside.push(entry);
@@ -69,12 +72,15 @@ impl<T: Waits> Line<T> {
         self.entries.push_front(entry);
     }
 
-    /// Lets `entry`, which was popped, and all others of its environment stand aside.
-    pub(crate) fn stand_aside(&mut self, entry: Entry<T>) {
-        let env = entry.work.env();
-        self.aside.push(entry);
-        let others = self.remove_if(|work| work.env() == env);
-        self.aside.extend(others);
+    /// Lets `granted`, which were popped and belong to one environment, and all others of it stand aside.
+    pub(crate) fn stand_aside(&mut self, granted: impl IntoIterator<Item = Entry<T>>) {
+        for entry in granted {
+            let env = entry.work.env();
+            self.aside.push(entry);
+            let others = self.remove_if(|work| work.env() == env);
+            self.aside.extend(others);
+        }
+        self.aside.sort_by_key(|entry| entry.seq);
     }
 
     /// The environment has called in: its entries take their old places.
@@ -86,6 +92,42 @@ impl<T: Waits> Line<T> {
             let at = self.entries.partition_point(|other| other.seq < entry.seq);
             self.entries.insert(at, entry);
         }
+    }
+
+    /// Puts `work` before all others.
+    pub(crate) fn push_front(&mut self, work: T) {
+        let seq = self.entries.front().map_or(self.next_seq, |first| first.seq);
+        self.entries.push_front(Entry { seq, revocations: 0, seen: None, work });
+    }
+
+    /// Looks at those in line: removes who has waited for longer than its `patience` (zero: has no end) since a look saw it first.
+    pub(crate) fn remove_late(&mut self, now: Instant, patience: impl Fn(&T) -> Duration) -> VecDeque<Entry<T>> {
+        let mut any = false;
+        for entry in &mut self.entries {
+            let limit = patience(&entry.work);
+            any |= !limit.is_zero() && now.duration_since(*entry.seen.get_or_insert(now)) >= limit;
+        }
+        if !any {
+            return VecDeque::new();
+        }
+        let is_late = |entry: &Entry<T>| {
+            let limit = patience(&entry.work);
+            !limit.is_zero() && entry.seen.is_some_and(|seen| now.duration_since(seen) >= limit)
+        };
+        let (late, stay) = std::mem::take(&mut self.entries).into_iter().partition(is_late);
+        self.entries = stay;
+        late
+    }
+
+    /// Removes those in line or aside for whom `gone` holds, in no order that matters.
+    pub(crate) fn take_out(&mut self, mut gone: impl FnMut(&T) -> bool) -> Vec<Entry<T>> {
+        let (aside, stay) = std::mem::take(&mut self.aside).into_iter().partition(|entry| gone(&entry.work));
+        self.aside = stay;
+        let mut removed: Vec<Entry<T>> = aside;
+        if self.entries.iter().any(|entry| gone(&entry.work)) {
+            removed.extend(self.remove_if(gone));
+        }
+        removed
     }
 
     /// Removes those in line for whom `gone` holds, in order.
@@ -128,12 +170,26 @@ mod tests {
             line.push(work);
         }
         let first = line.pop().unwrap();
-        line.stand_aside(first);
+        line.stand_aside([first]);
         line.push((1, "e"));
         line.push((2, "f"));
         assert_eq!(line.front().map(|work| work.1), Some("b"));
         line.readmit(1);
         assert_eq!(names(&mut line), ["a", "b", "c", "d", "e", "f"]);
+    }
+
+    #[test]
+    fn who_waits_too_long_is_removed_by_a_later_look() {
+        let mut line = Line::new();
+        let now = Instant::now();
+        let patience = |work: &(u64, &str)| Duration::from_millis(work.0);
+        line.push((0, "has no end"));
+        line.push((5, "late"));
+        assert!(line.remove_late(now, patience).is_empty());
+        line.push((5, "came later"));
+        let late = line.remove_late(now + Duration::from_millis(5), patience);
+        assert_eq!(late.iter().map(|entry| entry.work.1).collect::<Vec<_>>(), ["late"]);
+        assert_eq!(names(&mut line), ["has no end", "came later"]);
     }
 
     #[test]
@@ -143,7 +199,7 @@ mod tests {
             line.push(work);
         }
         let first = line.pop().unwrap();
-        line.stand_aside(first);
+        line.stand_aside([first]);
         assert_eq!(line.forget(1).len(), 2);
         assert_eq!(line.len(), 1);
         assert_eq!(names(&mut line), ["b"]);

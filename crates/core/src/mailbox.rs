@@ -3,11 +3,11 @@
 //! Three lanes: grants, small completions, and the chunks of results that have several. Engine threads append under one
 //! lock that is held for a few copies only; whoever appends first after the environment went to sleep wakes it.
 
-use std::collections::{HashMap, VecDeque};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use crate::handle::Handle;
 use crate::transaction::Transaction;
@@ -33,6 +33,8 @@ pub(crate) type Parked = Box<dyn FnOnce(Resume) + Send>;
 pub(crate) enum Arrival {
     /// A transaction that was begun for it.
     Granted(Arc<Transaction>),
+    /// A transaction that was ended from outside and is rolled back.
+    Ended(Arc<Transaction>),
     /// A database that it asked for.
     Opened { op: u32, handle: Arc<Handle> },
 }
@@ -66,6 +68,10 @@ pub(crate) struct Mailbox {
     armed: AtomicBool,
     /// The same as in the lanes, for those who only look.
     closed: AtomicBool,
+    /// Operations that were cancelled and whose answer has not been taken yet.
+    cancelled: Mutex<HashSet<u32>>,
+    /// How many those are, for those who only look.
+    cancellations: AtomicUsize,
     lanes: Mutex<Lanes>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
@@ -85,7 +91,7 @@ pub(crate) struct Taken {
     pub(crate) resumed: Vec<Parked>,
 }
 
-static NEXT_ENV: AtomicU64 = AtomicU64::new(1);
+static NEXT_ENV: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
 impl Mailbox {
     pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
@@ -93,6 +99,8 @@ impl Mailbox {
             env: NEXT_ENV.fetch_add(1, Ordering::Relaxed),
             armed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            cancelled: Mutex::new(HashSet::new()),
+            cancellations: AtomicUsize::new(0),
             lanes: Mutex::new(Lanes::default()),
             wake: Box::new(wake),
         }
@@ -135,6 +143,12 @@ impl Mailbox {
         if let Err(Arrival::Granted(transaction)) = self.arrive(Arrival::Granted(transaction)) {
             transaction.revoke(drop);
         }
+    }
+
+    /// Tells that a transaction was ended from outside.
+    pub(crate) fn ended(&self, transaction: Arc<Transaction>) {
+        // An environment that is gone need not know.
+        drop(self.arrive(Arrival::Ended(transaction)));
     }
 
     /// Delivers one chunk of a result. Later chunks of the same operation stay behind it.
@@ -183,6 +197,28 @@ impl Mailbox {
     /// Whether the environment is gone.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Marks an operation as cancelled: it is not begun any more, and if it is interrupted that is why. Called by the
+    /// environment, before it looks for the operation; forgotten when the environment takes the answer.
+    pub(crate) fn cancel(&self, op: u32) {
+        let mut cancelled = self.cancelled.lock();
+        cancelled.insert(op);
+        self.cancellations.store(cancelled.len(), Ordering::SeqCst);
+    }
+
+    /// Whether `op` was cancelled. To be asked after the run of the operation was announced.
+    pub(crate) fn is_cancelled(&self, op: u32) -> bool {
+        self.cancellations.load(Ordering::SeqCst) > 0 && self.cancelled.lock().contains(&op)
+    }
+
+    /// The answer of `op` is taken: its number can be used again.
+    pub(crate) fn taken(&self, op: u32) {
+        if self.cancellations.load(Ordering::Relaxed) > 0 {
+            let mut cancelled = self.cancelled.lock();
+            cancelled.remove(&op);
+            self.cancellations.store(cancelled.len(), Ordering::SeqCst);
+        }
     }
 
     /// Takes the paused statement of `op` up again, to be abandoned.
@@ -235,7 +271,10 @@ impl Mailbox {
             copy_front(&mut lanes.small, target);
             lanes.small_records -= 1;
             completions += 1;
-            taken.finished += 1;
+            if let Some(op) = crate::wire::finished_op(target) {
+                taken.finished += 1;
+                self.taken(op);
+            }
             end += size;
         }
         let mut chunks = 0;
@@ -268,6 +307,7 @@ impl Mailbox {
             if last {
                 completions += 1;
                 taken.finished += 1;
+                self.taken(op);
             }
             if oversized {
                 taken.oversized = Some(record);

@@ -1,36 +1,41 @@
 //! Owns the read connections: opened when they are first needed, up to the limit; the one used last is used next; whoever
 //! finds none free waits in order.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 use crate::backoff::Backoff;
 use crate::config::Synchronous;
-use crate::connection::{Connection, Role};
-use crate::error::{Error, ErrorCode};
+use crate::connection::{CacheFigures, Connection, Role};
+use crate::error::{self, Error, ErrorCode};
 use crate::execute::OwnedCall;
 use crate::exit;
+use crate::interrupt::{Interrupt, Target, Watch, env_owner, interrupt_until_ended};
 use crate::line::{Entry, Line, Waits};
-use crate::mailbox::Resume;
+use crate::mailbox::{Mailbox, Resume};
 use crate::reply::Reply;
 use crate::runtime::{self, Lane};
-use crate::transaction::Transaction;
+use crate::sync::{Mutex, MutexGuard};
+use crate::transaction::{Askers, Expiry, State, Terms, Transaction};
 use crate::writer::{WATCH_EVERY, patience};
 
+mod gate;
 mod run;
+mod watch;
 
+pub(crate) use gate::Gate;
 pub(crate) use run::to_writer;
+pub(crate) use watch::ReaderFigures;
 
 /// What waits for a reader.
 pub(crate) enum Work {
     /// One statement by itself: its own snapshot.
     Run { reply: Reply, call: OwnedCall },
     /// A read transaction.
-    Begin { reply: Reply },
+    Begin { reply: Reply, terms: Terms },
 }
 
 type Publish = Box<dyn FnOnce() + Send>;
@@ -47,17 +52,45 @@ struct Pool {
     open: usize,
     /// Drains that were started and have not looked at the queue yet.
     waking: usize,
-    /// Transactions granted and not seen accepted, with what is needed to let them stand aside.
+    /// Uses of connections so far, and those that are on.
+    last_checkout: u64,
+    checkouts: Vec<u64>,
+    /// The connections, wherever they are.
+    known: Vec<Known>,
+    /// Transactions that were granted and are not over, with what is needed to let them stand aside.
     granted: Vec<Granted>,
+    /// Entries that found the file busy, with their connections, until a timer tries again.
+    busy: HashMap<u64, Busy>,
     watching: bool,
+    gate: gate::State,
     closed: Option<Publish>,
     closing: bool,
+}
+
+/// What the pool knows of a connection that it does not have at hand.
+struct Known {
+    watch: Watch,
+    /// As of the last time it was at hand when somebody asked.
+    figures: CacheFigures,
+}
+
+impl Known {
+    fn new(connection: &Connection) -> Self {
+        Self { watch: Watch::new(Arc::clone(&connection.interrupt)), figures: CacheFigures::default() }
+    }
 }
 
 struct Granted {
     transaction: Weak<Transaction>,
     seq: u64,
     revocations: u32,
+}
+
+/// An entry that found the file busy.
+struct Busy {
+    connection: Box<Connection>,
+    entry: Entry<Work>,
+    patience: run::Patience,
 }
 
 /// The readers of one database.
@@ -72,13 +105,13 @@ pub(crate) struct Readers {
 impl Work {
     fn reply(&self) -> &Reply {
         match self {
-            Self::Run { reply, .. } | Self::Begin { reply } => reply,
+            Self::Run { reply, .. } | Self::Begin { reply, .. } => reply,
         }
     }
 
     fn fail(self, error: &Error) {
         match self {
-            Self::Run { reply, .. } | Self::Begin { reply } => reply.fail(error),
+            Self::Run { reply, .. } | Self::Begin { reply, .. } => reply.fail(error),
         }
     }
 }
@@ -96,8 +129,13 @@ impl Readers {
             idle: Vec::new(),
             open: 0,
             waking: 0,
+            last_checkout: 0,
+            checkouts: Vec::new(),
+            known: Vec::new(),
             granted: Vec::new(),
+            busy: HashMap::new(),
             watching: false,
+            gate: gate::State::Open,
             closed: None,
             closing: false,
         };
@@ -114,6 +152,7 @@ impl Readers {
     pub(crate) fn adopt(&self, connection: Box<Connection>) {
         let mut pool = self.pool.lock();
         pool.open += 1;
+        pool.known.push(Known::new(&connection));
         pool.idle.push(connection);
     }
 
@@ -127,18 +166,25 @@ impl Readers {
                 format!("{} operations wait for a reader, as many as maxQueued allows; slow down, or raise readers or maxQueued", self.max_queued),
             ));
         }
+        let timed = work.reply().lease().is_some_and(|lease| !lease.handle().timeouts.read.is_zero());
         pool.line.push(work);
+        // What waits for a connection is timed, and what has a limit to run.
+        let watch = (timed || pool.waking > 0 || pool.idle.is_empty()) && !std::mem::replace(&mut pool.watching, true);
         self.start(pool);
+        if watch {
+            self.watch();
+        }
     }
 
     /// Starts one more drain if something waits. One at a time: a drain that finds more than it takes starts the next.
-    fn start(self: &Arc<Self>, mut pool: parking_lot::MutexGuard<'_, Pool>) {
-        if pool.line.is_empty() || pool.waking > 0 {
+    fn start(self: &Arc<Self>, mut pool: MutexGuard<'_, Pool>) {
+        if pool.line.is_empty() || pool.waking > 0 || pool.gate.is_closed() {
             return;
         }
         let readers = Arc::clone(self);
-        if let Some(connection) = pool.idle.pop() {
+        if let Some(mut connection) = pool.idle.pop() {
             pool.waking += 1;
+            pool.check_out(&mut connection);
             drop(pool);
             runtime::spawn(Lane::Read, move || readers.drain(Some(connection), None));
         } else if pool.open < self.limit {
@@ -150,38 +196,44 @@ impl Readers {
     }
 
     /// The next entry for `connection`, or the connection put back. Decided before anybody sees the result of the last one.
-    fn next(self: &Arc<Self>, connection: Box<Connection>, woken: bool) -> Option<(Box<Connection>, Entry<Work>)> {
+    fn next(self: &Arc<Self>, mut connection: Box<Connection>, woken: bool) -> Option<(Box<Connection>, Entry<Work>)> {
         let mut pool = self.pool.lock();
         if woken {
             pool.waking = pool.waking.saturating_sub(1);
         }
-        let Some(entry) = pool.line.pop() else {
+        let next = if pool.gate.is_closed() { None } else { pool.line.pop() };
+        let Some(entry) = next else {
             self.put_back(pool, connection);
             return None;
         };
+        pool.check_in(&connection);
+        pool.check_out(&mut connection);
         if woken {
             self.start(pool);
         }
         Some((connection, entry))
     }
 
-    fn put_back(&self, mut pool: parking_lot::MutexGuard<'_, Pool>, connection: Box<Connection>) {
-        if !pool.closing {
-            pool.idle.push(connection);
-            return;
+    fn put_back(self: &Arc<Self>, mut pool: MutexGuard<'_, Pool>, connection: Box<Connection>) {
+        pool.check_in(&connection);
+        if pool.closing {
+            drop(pool);
+            drop(connection);
+            return self.left();
         }
-        drop(pool);
-        drop(connection);
-        self.left();
+        pool.idle.push(connection);
+        self.gate_may_hold(pool);
     }
 
     /// A connection is gone.
-    fn left(&self) {
-        let closed = {
+    fn left(self: &Arc<Self>) {
+        let (pool, closed) = {
             let mut pool = self.pool.lock();
             pool.open = pool.open.saturating_sub(1);
-            if pool.open == 0 { pool.closed.take() } else { None }
+            let closed = if pool.open == 0 { pool.closed.take() } else { None };
+            (pool, closed)
         };
+        self.gate_may_hold(pool);
         if let Some(closed) = closed {
             closed();
         }
@@ -209,88 +261,76 @@ impl Readers {
 
     /// A transaction is over and gives its connection back; none if it could not be brought to a clean state. May be called on
     /// the JavaScript thread: what waits goes to an engine thread.
-    fn released(self: &Arc<Self>, connection: Option<Box<Connection>>, publish: Publish) {
+    fn released(self: &Arc<Self>, checkout: u64, connection: Option<Box<Connection>>, publish: Publish) {
         match connection {
             Some(connection) => {
                 let mut pool = self.pool.lock();
-                if pool.line.is_empty() {
+                if pool.line.is_empty() || pool.gate.is_closed() {
                     self.put_back(pool, connection);
                 } else {
+                    pool.check_in(&connection);
                     pool.idle.push(connection);
                     self.start(pool);
                 }
             }
-            None => self.discarded(),
+            None => self.discarded(checkout),
         }
         publish();
     }
 
     /// A connection was thrown away; another may be opened in its place.
-    fn discarded(self: &Arc<Self>) {
+    fn discarded(self: &Arc<Self>, checkout: u64) {
+        self.pool.lock().checkouts.retain(|on| *on != checkout);
         self.left();
         self.start(self.pool.lock());
     }
 
-    /// Remembers a grant, so that it can be revoked if it lies while others wait.
-    fn remember(self: &Arc<Self>, transaction: &Arc<Transaction>, seq: u64, revocations: u32) {
-        let watch = {
-            let mut pool = self.pool.lock();
-            // No more than `limit` of them can still be waiting.
-            if pool.granted.len() >= 4 * self.limit {
-                pool.granted.retain(|granted| granted.waits().is_some());
+    /// Cancels an operation that waits here, or runs by itself.
+    pub(crate) fn cancel(self: &Arc<Self>, env: u64, op: u32, mailbox: &Mailbox) {
+        let (found, interrupts) = self.take_out(|reply| reply.is(env, op));
+        if !found {
+            mailbox.abandon(op);
+            for interrupt in interrupts {
+                interrupt_until_ended(interrupt, Target::Operation { owner: env_owner(env), op });
             }
-            pool.granted.push(Granted { transaction: Arc::downgrade(transaction), seq, revocations });
-            !std::mem::replace(&mut pool.watching, true)
-        };
-        if watch {
-            self.watch();
+        }
+    }
+
+    /// Ends what came by a handle that is closing and has no more patience.
+    pub(crate) fn end_all(self: &Arc<Self>, handle: u64) {
+        let transactions = self.transactions();
+        for transaction in transactions.iter().filter(|transaction| transaction.terms.handle == handle) {
+            transaction.expire(Expiry::Closed);
+        }
+        let (_, interrupts) = self.take_out(|reply| reply.came_by(handle));
+        for interrupt in interrupts {
+            interrupt_until_ended(interrupt, Target::Handle(handle));
         }
     }
 
-    fn watch(self: &Arc<Self>) {
-        let readers = Arc::clone(self);
-        runtime::after(WATCH_EVERY, move || readers.look());
-    }
-
-    fn look(self: &Arc<Self>) {
-        let late = {
+    /// Takes out who waits in line or for the file, and tells them why; whether there was anybody, and who may be running.
+    fn take_out(self: &Arc<Self>, is_meant: impl Fn(&Reply) -> bool) -> (bool, Vec<Arc<Interrupt>>) {
+        let (entries, busy, interrupts) = {
             let mut pool = self.pool.lock();
-            pool.granted.retain(|granted| granted.waits().is_some());
-            if pool.granted.is_empty() {
-                pool.watching = false;
-                return;
-            }
-            if pool.line.is_empty() {
-                Vec::new()
-            } else {
-                let (late, stay) = std::mem::take(&mut pool.granted).into_iter().partition(Granted::is_late);
-                pool.granted = stay;
-                late
-            }
+            let entries = pool.line.take_out(|work| is_meant(work.reply()));
+            let meant: Vec<u64> =
+                pool.busy.iter().filter(|(_, busy)| is_meant(busy.entry.work.reply())).map(|(key, _)| *key).collect();
+            let busy: Vec<Busy> = meant.iter().filter_map(|key| pool.busy.remove(key)).collect();
+            let interrupts: Vec<_> = pool.known.iter().map(|known| Arc::clone(&known.watch.interrupt)).collect();
+            (entries, busy, interrupts)
         };
-        for Granted { transaction, seq, revocations } in late {
-            if let Some(transaction) = transaction.upgrade() {
-                self.revoke(&transaction, seq, revocations);
+        let found = !entries.is_empty() || !busy.is_empty();
+        let entries = entries.into_iter().map(|entry| (entry.work, None));
+        let waited = busy.into_iter().map(|Busy { connection, entry, .. }| (entry.work, Some(connection)));
+        for (work, connection) in entries.chain(waited) {
+            let error = work.reply().given_up().unwrap_or_else(error::closed_by_timeout);
+            let tell: Publish = Box::new(move || work.fail(&error));
+            match connection {
+                Some(connection) => self.released(connection.checkout, Some(connection), tell),
+                None => tell(),
             }
         }
-        self.watch();
-    }
-
-    fn revoke(self: &Arc<Self>, transaction: &Arc<Transaction>, seq: u64, revocations: u32) {
-        transaction.revoke(|reply| {
-            let mailbox = Arc::clone(reply.mailbox());
-            let work = Work::Begin { reply };
-            self.pool.lock().line.stand_aside(Entry { seq, revocations: revocations + 1, work });
-            let readers = Arc::clone(self);
-            let env = mailbox.env;
-            mailbox.stand_aside(Box::new(move || readers.readmit(env)));
-        });
-    }
-
-    fn readmit(self: &Arc<Self>, env: u64) {
-        let mut pool = self.pool.lock();
-        pool.line.readmit(env);
-        self.start(pool);
+        (found, interrupts)
     }
 
     /// Removes what an environment that is gone has queued.
@@ -300,13 +340,16 @@ impl Readers {
     }
 }
 
-impl Granted {
-    /// How long the grant lies; `None` when it was taken, revoked or ended.
-    fn waits(&self) -> Option<Duration> {
-        self.transaction.upgrade().and_then(|transaction| transaction.unaccepted_for())
+impl Pool {
+    fn check_out(&mut self, connection: &mut Connection) {
+        self.last_checkout += 1;
+        connection.checkout = self.last_checkout;
+        self.checkouts.push(self.last_checkout);
     }
 
-    fn is_late(&self) -> bool {
-        self.waits().is_some_and(|waited| waited >= patience(self.revocations))
+    fn check_in(&mut self, connection: &Connection) {
+        if let Some(at) = self.checkouts.iter().position(|on| *on == connection.checkout) {
+            self.checkouts.swap_remove(at);
+        }
     }
 }

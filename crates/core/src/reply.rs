@@ -1,11 +1,13 @@
 //! Owns the answer that every operation gets exactly once, whatever becomes of it on the way.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::error::{Error, ErrorCode};
+use crate::error::{self, Error, ErrorCode};
 use crate::handle::Lease;
+use crate::interrupt::{Tag, env_owner};
 use crate::mailbox::Mailbox;
-use crate::wire::{self, ErrorRecord, NO_REPLY};
+use crate::wire::{self, NO_REPLY};
 
 /// A record up to this size travels with the small completions, a larger one in the lane of chunks.
 const SMALL: usize = 16 * 1024;
@@ -14,13 +16,64 @@ const SMALL: usize = 16 * 1024;
 pub(crate) struct Reply {
     mailbox: Arc<Mailbox>,
     op: u32,
+    /// Its own patience with the queue, in milliseconds plus one; 0: that of its handle.
+    queue_timeout: u32,
     /// Keeps the database open for this operation; released after the answer was published.
     lease: Option<Lease>,
 }
 
 impl Reply {
     pub(crate) fn new(mailbox: Arc<Mailbox>, op: u32, lease: Option<Lease>) -> Self {
-        Self { mailbox, op, lease }
+        Self { mailbox, op, queue_timeout: 0, lease }
+    }
+
+    /// Sets how long the operation waits in a queue: milliseconds plus one, 0 leaves it to the handle.
+    pub(crate) fn with_queue_timeout(mut self, queue_timeout: u32) -> Self {
+        self.queue_timeout = queue_timeout;
+        self
+    }
+
+    /// How long it waits in a queue; zero: for ever.
+    pub(crate) fn queue_timeout(&self) -> Duration {
+        match (self.queue_timeout.checked_sub(1), &self.lease) {
+            (Some(milliseconds), _) => Duration::from_millis(u64::from(milliseconds)),
+            (None, Some(lease)) => lease.handle().timeouts.queue,
+            (None, None) => Duration::ZERO,
+        }
+    }
+
+    /// How long it waits for a lock of another process.
+    pub(crate) fn busy_timeout(&self) -> Duration {
+        self.lease.as_ref().map_or(Duration::ZERO, |lease| lease.handle().timeouts.busy)
+    }
+
+    /// The tag of a run of its own, apart from transactions.
+    pub(crate) fn tag(&self) -> Tag {
+        let handle = self.lease.as_ref().map_or(0, |lease| lease.handle().id);
+        Tag { owner: env_owner(self.env()), op: self.op, handle }
+    }
+
+    /// Why it is not to be run, or not any more; to be asked after its run was announced.
+    pub(crate) fn given_up(&self) -> Option<Error> {
+        if self.mailbox.is_closed() {
+            Some(error::transaction_closed())
+        } else if self.mailbox.is_cancelled(self.op) {
+            Some(error::aborted())
+        } else if self.lease.as_ref().is_some_and(|lease| lease.handle().is_out_of_patience()) {
+            Some(error::closed_by_timeout())
+        } else {
+            None
+        }
+    }
+
+    /// Whether `op` of environment `env` is this one.
+    pub(crate) fn is(&self, env: u64, op: u32) -> bool {
+        self.op == op && self.mailbox.env == env
+    }
+
+    /// Whether it came by the handle `id`.
+    pub(crate) fn came_by(&self, id: u64) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.handle().id == id)
     }
 
     pub(crate) fn op(&self) -> u32 {
@@ -106,8 +159,7 @@ impl Reply {
             return;
         }
         let mut record = Vec::new();
-        let Error { code, sqlite, offset, ref message } = *error;
-        wire::error(&mut record, op, &ErrorRecord { code, sqlite, offset, message });
+        wire::error(&mut record, op, &error.record());
         if self.mailbox.has_stream(op) {
             self.mailbox.chunk(op, record);
         } else {

@@ -4,6 +4,14 @@
 //! Work comes in lanes, so that no kind of it can take every thread: opens at most half of them, reads and opens together
 //! at most three quarters. A COMMIT always finds a thread.
 
+#![cfg_attr(
+    feature = "model",
+    expect(dead_code, reason = "a model runs the work as threads of its own, and has no use for the pool")
+)]
+
+#[cfg(feature = "model")]
+mod model;
+
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
@@ -12,6 +20,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
+
+#[cfg(feature = "model")]
+pub(crate) use model::{after, spawn};
 
 /// What kind of work wants a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +178,7 @@ impl Threads {
 }
 
 /// Runs `work` on an engine thread, in the order of its lane.
+#[cfg(not(feature = "model"))]
 pub(crate) fn spawn(lane: Lane, work: impl FnOnce() + Send + 'static) {
     let threads = &*THREADS;
     let work: Work = Box::new(work);
@@ -190,6 +202,7 @@ pub(crate) fn spawn(lane: Lane, work: impl FnOnce() + Send + 'static) {
 }
 
 /// Runs `work`, which must be short and must not enter SQLite, on the scheduler thread after `delay`.
+#[cfg(not(feature = "model"))]
 pub(crate) fn after(delay: Duration, work: impl FnOnce() + Send + 'static) {
     if let Some(runtime) = &THREADS.runtime {
         runtime.spawn(async move {

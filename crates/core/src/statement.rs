@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use rusqlite::ffi;
 
+use crate::connection::Tables;
 use crate::error::{Error, ErrorCode, Result};
 use crate::wire::{Param, Params, RowsWriter, Shape, Value};
 
@@ -56,6 +57,8 @@ pub(crate) enum Lifetime {
 pub(crate) struct Statement {
     raw: NonNull<ffi::sqlite3_stmt>,
     pub(crate) traits: Traits,
+    /// The tables it can change, triggers and cascades included.
+    pub(crate) tables: Option<Tables>,
     /// `sqlite3_stmt_readonly`: makes no direct change to the file.
     pub(crate) readonly: bool,
     parameters: c_int,
@@ -91,7 +94,7 @@ pub(crate) fn sqlite_error(db: *mut ffi::sqlite3, code: c_int) -> Error {
         (extended, ffi::sqlite3_error_offset(db), message)
     };
     let sqlite = if extended & 0xff == code & 0xff { extended } else { code };
-    Error { code: error_code(sqlite), message, sqlite, offset }
+    Error { offset, ..Error::sqlite(error_code(sqlite), message, sqlite) }
 }
 
 /// The class of a SQLite result code.
@@ -152,6 +155,7 @@ impl Statement {
         let mut statement = Self {
             raw,
             traits: Traits::default(),
+            tables: None,
             readonly,
             parameters,
             named,
@@ -343,6 +347,7 @@ impl Statement {
 
     /// Steps once.
     pub(crate) fn step(&mut self) -> Result<Step> {
+        crate::sync::point();
         // SAFETY: `raw` is a live statement of a connection used by this thread alone.
         let code = unsafe { ffi::sqlite3_step(self.raw.as_ptr()) };
         match code {
@@ -358,6 +363,11 @@ impl Statement {
         if self.count_reprepares() != self.reprepares {
             self.read_columns();
         }
+    }
+
+    /// Whether it can change tables that `tables` does not name: SQLite has prepared it anew by itself.
+    pub(crate) fn is_out_of_date(&self) -> bool {
+        self.tables.is_some() && self.count_reprepares() > 0
     }
 
     /// Appends the current row to `rows`.
@@ -462,10 +472,5 @@ pub(crate) fn without_values(mut error: Error, params: &Params<'_>) -> Error {
 }
 
 fn out_of_memory() -> Error {
-    Error {
-        code: ErrorCode::Sql,
-        message: "out of memory while a value was read".to_owned(),
-        sqlite: ffi::SQLITE_NOMEM,
-        offset: -1,
-    }
+    Error::sqlite(ErrorCode::Sql, "out of memory while a value was read", ffi::SQLITE_NOMEM)
 }

@@ -3,18 +3,20 @@
 //! Exactly one of these runs at a time: the drain on an engine thread, a `tx.sync` call on the JavaScript thread, or nobody.
 //! `Turn::busy` says that somebody does; whoever clears it looks at the queue first.
 
-use std::collections::{HashMap, VecDeque};
+use crate::sync::atomic::{AtomicU8, Ordering};
+use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use crate::connection::{Connection, Role};
 use crate::error::{self, Error, ErrorCode};
-use crate::execute::OwnedCall;
+use crate::execute::{Batch, OwnedCall};
 use crate::handle::Lease;
 use crate::interrupt::{Interrupt, Target, interrupt_until_ended};
+use crate::listeners::Listeners;
 use crate::mailbox::Mailbox;
 use crate::reply::Reply;
 use crate::runtime::{self, Lane};
@@ -27,6 +29,7 @@ mod stream;
 mod sync;
 
 use cursors::Core;
+pub(crate) use cursors::{Opening, Reads};
 pub(crate) use sync::SyncRequest;
 
 /// Where a transaction is in its life. Only [`Transaction::move_to`] changes it, by compare-and-swap.
@@ -52,29 +55,109 @@ pub(crate) enum Expiry {
     Revoked,
     /// The closure settled while a statement was under way.
     Unfinished,
-    /// It was open for longer than `transactionTimeoutMs`.
-    TimedOut(Duration),
+    /// It was open for longer than it may be.
+    TimedOut,
+    /// Its signal was aborted.
+    Aborted,
+    /// Its database is being closed, and had no more patience.
+    Closed,
     /// The environment is gone.
     Abandoned,
 }
 
 impl Expiry {
-    fn error(self) -> Error {
+    /// Whether the environment has to be told: its closure knows nothing of it.
+    fn is_news(self) -> bool {
+        match self {
+            Self::TimedOut | Self::Aborted | Self::Closed => true,
+            Self::Revoked | Self::Unfinished | Self::Abandoned => false,
+        }
+    }
+
+    fn error(self, terms: &Terms) -> Error {
         match self {
             Self::Unfinished => Error::new(
                 ErrorCode::UnfinishedQuery,
                 "the closure settled while this statement was under way, so the transaction was rolled back; await every statement inside the closure",
             ),
-            Self::TimedOut(limit) => Error::new(
+            Self::TimedOut => Error::new(
                 ErrorCode::TransactionTimeout,
                 format!(
-                    "the transaction was open for longer than transactionTimeoutMs ({}) and was rolled back",
-                    limit.as_millis()
+                    "the transaction was open for longer than {} ({} ms) and was rolled back{}",
+                    terms.access.timeout_option(),
+                    terms.limit.as_millis(),
+                    terms.taken_at()
                 ),
             ),
+            Self::Aborted => {
+                Error::new(ErrorCode::Abort, "the transaction was aborted by its signal and was rolled back")
+            }
+            Self::Closed => error::closed_by_timeout(),
             Self::Revoked | Self::Abandoned => error::transaction_closed(),
         }
     }
+}
+
+/// What a transaction is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+    /// Synchronous closures that share it.
+    Batch,
+}
+
+impl Access {
+    /// How it is begun in JavaScript.
+    pub(crate) fn method(self) -> &'static str {
+        match self {
+            Self::Read => "db.read",
+            Self::Write => "db.write",
+            Self::Batch => "db.batch",
+        }
+    }
+
+    fn timeout_option(self) -> &'static str {
+        match self {
+            Self::Read => "readTimeoutMs",
+            Self::Write | Self::Batch => "transactionTimeoutMs",
+        }
+    }
+}
+
+/// On what terms a transaction was asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    pub(crate) access: Access,
+    /// How long it may be open; zero: for ever.
+    pub(crate) limit: Duration,
+    /// The handle it came by.
+    pub(crate) handle: u64,
+    /// Where it was asked for, if stacks are captured.
+    pub(crate) taken: Option<Arc<str>>,
+}
+
+impl Terms {
+    /// Where it was taken, as the end of a message.
+    pub(crate) fn taken_at(&self) -> String {
+        self.taken.as_ref().map_or_else(String::new, |stack| format!("; it was taken\n{stack}"))
+    }
+}
+
+/// The place that one closure of a group had in the queue, and has again if it was not started.
+pub(crate) struct GroupPlace {
+    pub(crate) seq: u64,
+    pub(crate) seen: Option<Instant>,
+    pub(crate) since: Option<Instant>,
+    pub(crate) terms: Terms,
+    pub(crate) reply: Reply,
+}
+
+/// Those who asked for a transaction.
+pub(crate) enum Askers {
+    One(Reply),
+    /// Synchronous closures of one environment, at least one.
+    Group(Vec<GroupPlace>),
 }
 
 /// What is asked of an open transaction.
@@ -90,8 +173,7 @@ pub(crate) enum Request {
     OpenCursor {
         reply: Reply,
         call: OwnedCall,
-        cursor: u32,
-        limit: usize,
+        opening: Opening,
     },
     Pull {
         reply: Reply,
@@ -101,13 +183,38 @@ pub(crate) enum Request {
     CloseCursor {
         cursor: u32,
     },
-    Commit {
+    Savepoint {
         reply: Reply,
+        step: SavepointStep,
     },
-    /// `reply`: who asked; nobody after an expiry.
+    Batch {
+        reply: Reply,
+        batch: Batch,
+    },
+    Commit {
+        ending: Ending,
+    },
+    /// `ending`: who asked; nobody after an expiry.
     Rollback {
-        reply: Option<Reply>,
+        ending: Option<Ending>,
     },
+}
+
+/// A step of a savepoint. The cursors with a larger number than `above` were opened in it, and end with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SavepointStep {
+    Open,
+    Release { above: u32 },
+    RollBack { above: u32 },
+}
+
+/// Who ends a transaction, and what they want to know.
+pub(crate) struct Ending {
+    pub(crate) reply: Reply,
+    /// What was changed.
+    pub(crate) wants_changed: bool,
+    /// Of a group: how many of its closures were started.
+    pub(crate) started: usize,
 }
 
 /// Who may run, and what waits.
@@ -123,48 +230,90 @@ struct Turn {
     over: bool,
 }
 
-/// What happens to the connection when a transaction is over: the owner takes it and publishes when it likes.
-pub(crate) type Release = Box<dyn FnOnce(Option<Box<Connection>>, Box<dyn FnOnce() + Send>) + Send>;
+/// What is left of a transaction that is over.
+pub(crate) struct Released {
+    /// None if it could not be brought to a clean state.
+    pub(crate) connection: Option<Box<Connection>>,
+    /// It was committed.
+    pub(crate) committed: bool,
+    /// Closures of its group that were not started, in order.
+    pub(crate) unstarted: Vec<GroupPlace>,
+    /// The answers that are owed once the connection is free.
+    pub(crate) publish: Box<dyn FnOnce() + Send>,
+}
+
+/// What happens when a transaction is over: the owner takes the connection and publishes when it likes.
+pub(crate) type Release = Box<dyn FnOnce(Released) + Send>;
 
 /// One managed transaction.
 pub(crate) struct Transaction {
-    /// Unique in the process: the generation of the grant, and the token of its statements for interrupts.
+    /// Unique in the process: the generation of the grant, and the owner of its statements for interrupts.
     pub(crate) id: u64,
     pub(crate) role: Role,
+    pub(crate) terms: Terms,
+    /// Who is told of its commit.
+    listeners: Option<Arc<Listeners>>,
     mailbox: Arc<Mailbox>,
     state: AtomicU8,
     expiry: Mutex<Option<Expiry>>,
     turn: Mutex<Turn>,
     core: Mutex<Option<Core>>,
     interrupt: Arc<Interrupt>,
-    /// The answer to the one who asked to begin; taken when the grant is accepted or revoked.
-    grant: Mutex<Option<Reply>>,
+    /// The answer to those who asked to begin; taken when the grant is accepted or revoked. A group keeps it until its end.
+    askers: Mutex<Option<Askers>>,
+    /// Where its environment has it, once that has accepted the grant.
+    slot: Mutex<Option<(u32, u32)>>,
     /// Keeps the database open while the transaction is.
     lease: Mutex<Option<Lease>>,
     granted: Instant,
     accepted: Mutex<Option<Instant>>,
     release: Mutex<Option<Release>>,
+    /// How long it waited for the lock of another process.
+    pub(crate) lock_wait: Duration,
+    /// Entries behind it when it was granted.
+    pub(crate) behind: usize,
 }
 
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+/// What a transaction is begun with.
+pub(crate) struct Begun {
+    pub(crate) connection: Box<Connection>,
+    pub(crate) terms: Terms,
+    pub(crate) listeners: Option<Arc<Listeners>>,
+    pub(crate) lock_wait: Duration,
+    pub(crate) behind: usize,
+}
+
+/// What an environment gets by accepting a grant.
+pub(crate) enum Accepted {
+    One(u32),
+    Group(Vec<u32>),
+}
+
+static NEXT_ID: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
 impl Transaction {
-    /// A transaction that was begun on `connection` for the one who waits for `reply`.
-    pub(crate) fn new(connection: Box<Connection>, reply: Reply, release: Release) -> Self {
+    /// A transaction that was begun for `askers`.
+    pub(crate) fn new(begun: Begun, askers: Askers, mailbox: Arc<Mailbox>, release: Release) -> Self {
+        let Begun { connection, terms, listeners, lock_wait, behind } = begun;
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             role: connection.role,
-            mailbox: Arc::clone(reply.mailbox()),
+            terms,
+            listeners,
+            mailbox,
             state: AtomicU8::new(State::Granting as u8),
             expiry: Mutex::new(None),
             turn: Mutex::new(Turn::default()),
             interrupt: Arc::clone(&connection.interrupt),
-            core: Mutex::new(Some(Core { connection, cursors: HashMap::new() })),
-            grant: Mutex::new(Some(reply)),
+            core: Mutex::new(Some(Core::new(connection))),
+            askers: Mutex::new(Some(askers)),
+            slot: Mutex::new(None),
             lease: Mutex::new(None),
             granted: Instant::now(),
             accepted: Mutex::new(None),
             release: Mutex::new(Some(release)),
+            lock_wait,
+            behind,
         }
     }
 
@@ -187,42 +336,71 @@ impl Transaction {
         (self.state() == State::Granting).then(|| self.granted.elapsed())
     }
 
-    /// The environment takes the grant. `None`: it was revoked before. Otherwise the operation that asked for it.
-    pub(crate) fn accept(&self) -> Option<u32> {
+    /// The environment takes the grant. `None`: it was revoked before. Otherwise the operations that asked for it.
+    pub(crate) fn accept(&self) -> Option<Accepted> {
+        // Taken first: an end from outside right behind the change of state waits for it.
+        let mut askers = self.askers.lock();
         if !self.move_to(State::Granting, State::Open) {
             return None;
         }
-        let reply = self.grant.lock().take()?;
-        let op = reply.op();
         *self.accepted.lock() = Some(Instant::now());
-        *self.lease.lock() = reply.answered();
-        Some(op)
-    }
-
-    /// Ends the transaction if it is open for longer than its handle allows.
-    pub(crate) fn expire_if_late(self: &Arc<Self>) {
-        let limit = match &*self.lease.lock() {
-            Some(lease) => lease.handle().transaction_timeout,
-            None => return,
-        };
-        let late = self.accepted.lock().is_some_and(|since| since.elapsed() >= limit);
-        if late && !limit.is_zero() {
-            self.expire(Expiry::TimedOut(limit));
+        match askers.take()? {
+            Askers::One(reply) => {
+                let op = reply.op();
+                *self.lease.lock() = reply.answered();
+                Some(Accepted::One(op))
+            }
+            Askers::Group(places) => {
+                let ops = places.iter().map(|place| place.reply.op()).collect();
+                *askers = Some(Askers::Group(places));
+                Some(Accepted::Group(ops))
+            }
         }
     }
 
-    /// Takes back a grant that nobody accepted. `owed` gets the answer that is still owed, before the connection is rolled back and
+    /// How many closures of its group go back into the queue when so many were started.
+    pub(crate) fn unstarted(&self, started: usize) -> usize {
+        match &*self.askers.lock() {
+            Some(Askers::Group(places)) => places.len().saturating_sub(started),
+            Some(Askers::One(_)) | None => 0,
+        }
+    }
+
+    /// Notes where its environment has it.
+    pub(crate) fn set_slot(&self, slot: (u32, u32)) {
+        *self.slot.lock() = Some(slot);
+    }
+
+    /// Where its environment has it.
+    pub(crate) fn slot(&self) -> Option<(u32, u32)> {
+        *self.slot.lock()
+    }
+
+    /// How long it has been open.
+    pub(crate) fn open_for(&self) -> Duration {
+        self.granted.elapsed()
+    }
+
+    /// Ends the transaction if it is open for longer than it may be.
+    pub(crate) fn expire_if_late(self: &Arc<Self>) {
+        let limit = self.terms.limit;
+        if !limit.is_zero() && self.accepted.lock().is_some_and(|since| since.elapsed() >= limit) {
+            self.expire(Expiry::TimedOut);
+        }
+    }
+
+    /// Takes back a grant that nobody accepted. `owed` gets the answers that are still owed, before the connection is rolled back and
     /// released: what it puts aside is not overtaken by what waits behind it.
-    pub(crate) fn revoke(self: &Arc<Self>, owed: impl FnOnce(Reply)) {
+    pub(crate) fn revoke(self: &Arc<Self>, owed: impl FnOnce(Askers)) {
         if !self.move_to(State::Granting, State::Expired) {
             return;
         }
-        let reply = self.grant.lock().take();
+        let askers = self.askers.lock().take();
         *self.expiry.lock() = Some(Expiry::Revoked);
-        if let Some(reply) = reply {
-            owed(reply);
+        if let Some(askers) = askers {
+            owed(askers);
         }
-        self.enqueue(Request::Rollback { reply: None });
+        self.enqueue(Request::Rollback { ending: None });
     }
 
     /// Ends the transaction from outside: state first, so that every later statement fails; then what waits is answered, and
@@ -237,15 +415,15 @@ impl Transaction {
         drop(reason);
         let (waiting, parked) = {
             let mut turn = self.turn.lock();
-            let waiting = std::mem::take(&mut turn.queue);
+            let waiting = mem::take(&mut turn.queue);
             turn.awaited -= waiting.iter().filter(|request| request.is_awaited()).count();
             (waiting, turn.parked)
         };
-        let error = expiry.error();
+        let error = expiry.error(&self.terms);
         for request in waiting {
             request.fail(&error);
         }
-        self.enqueue(Request::Rollback { reply: None });
+        self.enqueue(Request::Rollback { ending: None });
         if let Some(op) = parked {
             self.mailbox.abandon(op);
         }
@@ -254,30 +432,52 @@ impl Transaction {
 
     /// The error of a call that comes after the end, in the words of what ended it.
     pub(crate) fn closed_error(&self) -> Error {
-        self.expiry.lock().map_or_else(error::transaction_closed, Expiry::error)
+        self.expiry.lock().map_or_else(error::transaction_closed, |expiry| expiry.error(&self.terms))
+    }
+
+    /// What an environment is told when the transaction was ended from outside and is rolled back.
+    pub(crate) fn news(&self) -> Option<Error> {
+        let expiry = (*self.expiry.lock()).filter(|expiry| expiry.is_news())?;
+        Some(expiry.error(&self.terms))
+    }
+
+    /// Cancels one statement, which was marked as cancelled before: in the queue it is answered and never runs, running it is
+    /// interrupted alone (SQLite rolls the transaction back with it if it writes), over it is over.
+    pub(crate) fn cancel(self: &Arc<Self>, op: u32) {
+        let (removed, parked) = {
+            let mut turn = self.turn.lock();
+            let at = turn.queue.iter().position(|request| request.is_awaited() && request.op() == Some(op));
+            let removed = at.and_then(|at| turn.queue.remove(at));
+            turn.awaited -= usize::from(removed.is_some());
+            (removed, turn.parked == Some(op))
+        };
+        if let Some(request) = removed {
+            return request.fail(&error::aborted());
+        }
+        if parked {
+            self.mailbox.abandon(op);
+        }
+        interrupt_until_ended(Arc::clone(&self.interrupt), Target::Operation { owner: self.id, op });
     }
 
     /// Accepts a request of the closure, to be run in order.
     pub(crate) fn submit(self: &Arc<Self>, request: Request) {
         match request {
-            Request::Commit { reply } => self.end(reply, |reply| Request::Commit { reply }),
-            Request::Rollback { reply: Some(reply) } => {
-                self.end(reply, |reply| Request::Rollback { reply: Some(reply) });
-            }
+            Request::Commit { .. } | Request::Rollback { .. } => self.end(request),
             request if self.state() == State::Open => self.enqueue(request),
             request => request.fail(&self.closed_error()),
         }
     }
 
     /// The closure has settled. A statement that is still under way is interrupted, and the transaction rolled back.
-    fn end(self: &Arc<Self>, reply: Reply, request: fn(Reply) -> Request) {
+    fn end(self: &Arc<Self>, request: Request) {
         if self.turn.lock().awaited > 0 {
             self.expire(Expiry::Unfinished);
         } else {
             self.move_to(State::Open, State::Committing);
         }
         // Behind whatever ends the transaction from outside, and answered with it.
-        self.enqueue(request(reply));
+        self.enqueue(request);
     }
 
     fn enqueue(self: &Arc<Self>, request: Request) {
@@ -289,7 +489,7 @@ impl Transaction {
             }
             turn.awaited += usize::from(request.is_awaited());
             turn.queue.push_back(request);
-            !std::mem::replace(&mut turn.busy, true)
+            !mem::replace(&mut turn.busy, true)
         };
         if starts {
             self.spawn_drain();
@@ -299,10 +499,20 @@ impl Transaction {
     /// Answers a request that comes after the connection was given back.
     fn answer_late(&self, request: Request) {
         match request {
-            Request::Rollback { reply } => {
-                if let Some(reply) = reply {
-                    reply.done();
+            Request::Rollback { ending } => {
+                if let Some(ending) = ending {
+                    ending.reply.done();
                 }
+            }
+            Request::Commit { ending } => {
+                let (started, unstarted) = self.split_group(Some(&ending));
+                finish::settle_by_their_closures(started);
+                let first = unstarted.first().and_then(|place| place.reply.lease());
+                let writer = first.and_then(|lease| lease.handle().database.writer().cloned());
+                if let Some(writer) = writer {
+                    writer.put_closures_back(unstarted);
+                }
+                ending.reply.fail(&self.closed_error());
             }
             request => request.fail(&self.closed_error()),
         }
@@ -325,8 +535,27 @@ impl Request {
     /// Whether a statement somebody waits for is behind it; the end of the transaction does not wait for others.
     fn is_awaited(&self) -> bool {
         match self {
-            Self::Statement { .. } | Self::Script { .. } | Self::OpenCursor { .. } | Self::Pull { .. } => true,
+            Self::Statement { .. }
+            | Self::Script { .. }
+            | Self::OpenCursor { .. }
+            | Self::Pull { .. }
+            | Self::Savepoint { .. }
+            | Self::Batch { .. } => true,
             Self::CloseCursor { .. } | Self::Commit { .. } | Self::Rollback { .. } => false,
+        }
+    }
+
+    fn op(&self) -> Option<u32> {
+        match self {
+            Self::Statement { reply, .. }
+            | Self::Script { reply, .. }
+            | Self::OpenCursor { reply, .. }
+            | Self::Pull { reply, .. }
+            | Self::Savepoint { reply, .. }
+            | Self::Batch { reply, .. }
+            | Self::Commit { ending: Ending { reply, .. } }
+            | Self::Rollback { ending: Some(Ending { reply, .. }) } => Some(reply.op()),
+            Self::CloseCursor { .. } | Self::Rollback { ending: None } => None,
         }
     }
 
@@ -336,13 +565,11 @@ impl Request {
             | Self::Script { reply, .. }
             | Self::OpenCursor { reply, .. }
             | Self::Pull { reply, .. }
-            | Self::Commit { reply } => reply.fail(error),
-            Self::Rollback { reply } => {
-                if let Some(reply) = reply {
-                    reply.fail(error);
-                }
-            }
-            Self::CloseCursor { .. } => {}
+            | Self::Savepoint { reply, .. }
+            | Self::Batch { reply, .. }
+            | Self::Commit { ending: Ending { reply, .. } }
+            | Self::Rollback { ending: Some(Ending { reply, .. }) } => reply.fail(error),
+            Self::CloseCursor { .. } | Self::Rollback { ending: None } => {}
         }
     }
 }

@@ -9,34 +9,45 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
-
 use crate::backoff::Backoff;
-use crate::config::Synchronous;
-use crate::connection::Connection;
-use crate::error::{Error, ErrorCode};
+use crate::config::{OpenOptions, Synchronous};
+use crate::connection::{CacheFigures, CheckpointMode, Connection};
+use crate::error::{self, Error, ErrorCode};
 use crate::exit;
 use crate::group::{self, Answer, MOST_BYTES, MOST_MEMBERS, Member, Queued};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Target, Watch, env_owner, interrupt_until_ended};
 use crate::line::{Entry, Line, Waits};
+use crate::listeners::Listeners;
+use crate::readers::{Gate, Readers};
 use crate::reply::Reply;
 use crate::runtime::{self, Lane};
 use crate::sql::Sql;
-use crate::transaction::Transaction;
+use crate::sync::{Mutex, MutexGuard};
+use crate::transaction::{Askers, Expiry, Terms, Transaction};
 
 mod busy;
 mod grant;
+mod log;
 
-pub(crate) use grant::{WATCH_EVERY, patience};
+use grant::Granted;
+use log::Truncation;
+
+pub(crate) use grant::{WATCH_EVERY, patience, told};
 
 /// What waits for the writer.
 pub(crate) enum Work {
-    /// One statement, to be committed by the engine, together with its neighbours.
+    /// One statement or batch, to be committed by the engine, together with its neighbours.
     Run(Member),
     /// A script in a transaction of its own.
     Script { reply: Reply, sql: Arc<Sql> },
     /// An interactive transaction.
-    Begin { reply: Reply },
+    Begin { reply: Reply, terms: Terms },
+    /// A synchronous closure, which shares a transaction with its neighbours of the same environment.
+    Closure { reply: Reply, terms: Terms },
+    /// A checkpoint that was asked for.
+    Checkpoint { reply: Reply, mode: CheckpointMode },
+    /// The log is too long, and no reader is in the way.
+    Truncate { gate: Gate },
     /// The end of the queue: closes the connection.
     Close { done: Box<dyn FnOnce() + Send> },
 }
@@ -63,13 +74,6 @@ enum State {
     Gone,
 }
 
-/// The run on the connection that the last look saw, and when it was seen first.
-#[derive(Clone, Copy)]
-struct Seen {
-    run: u64,
-    since: Instant,
-}
-
 struct Queue {
     line: Line<Waiting>,
     state: State,
@@ -77,11 +81,38 @@ struct Queue {
     connection: Option<Box<Connection>>,
     busy_since: Option<Instant>,
     backoff: Backoff,
-    /// Of the connection, wherever that is.
-    interrupt: Arc<Interrupt>,
+    /// Looks at the connection, wherever that is.
+    watch: Watch,
     /// A timer looks at who has the connection.
     watching: bool,
-    seen: Option<Seen>,
+    /// What a gate for the truncation of the log has come to.
+    truncation: Truncation,
+    figures: Figures,
+}
+
+/// What the writer has done so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) log_frames: u32,
+    pub(crate) log_bytes: u64,
+    pub(crate) commits: u64,
+    pub(crate) rollbacks: u64,
+    pub(crate) groups: u64,
+    pub(crate) members: u64,
+    pub(crate) checkpoints: u64,
+    pub(crate) truncations: u64,
+    pub(crate) busy_waits: u64,
+    pub(crate) cache: CacheFigures,
+}
+
+/// What the writer is at, and what it has done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WriterFigures {
+    /// 0 idle, 1 running, 2 waiting for another process, 3 held by a transaction, 4 gone.
+    pub(crate) state: u8,
+    pub(crate) queued: usize,
+    pub(crate) held_for: Duration,
+    pub(crate) done: Figures,
 }
 
 /// The writer of one database.
@@ -89,6 +120,10 @@ pub(crate) struct Writer {
     path: PathBuf,
     synchronous: Synchronous,
     max_queued: usize,
+    /// Bytes of the log beyond which it is truncated.
+    log_limit: u64,
+    readers: Arc<Readers>,
+    pub(crate) listeners: Arc<Listeners>,
     queue: Mutex<Queue>,
 }
 
@@ -98,8 +133,12 @@ type Publish = Box<dyn FnOnce() + Send>;
 /// What the drain does next.
 enum Step {
     Group { members: Vec<Member>, alone: bool },
+    Closures(Vec<Entry<Waiting>>),
     One(Entry<Waiting>),
 }
+
+/// Most closures of one group; their time bounds it as well.
+const MOST_CLOSURES: usize = 256;
 
 impl Waiting {
     fn new(work: Work) -> Self {
@@ -108,14 +147,23 @@ impl Waiting {
 
     fn reply(&self) -> Option<&Reply> {
         match &self.work {
-            Work::Run(Member { reply, .. }) | Work::Script { reply, .. } | Work::Begin { reply } => Some(reply),
-            Work::Close { .. } => None,
+            Work::Run(Member { reply, .. })
+            | Work::Script { reply, .. }
+            | Work::Begin { reply, .. }
+            | Work::Closure { reply, .. }
+            | Work::Checkpoint { reply, .. } => Some(reply),
+            Work::Truncate { .. } | Work::Close { .. } => None,
         }
     }
 
     fn fail(self, error: &Error) {
         match self.work {
-            Work::Run(Member { reply, .. }) | Work::Script { reply, .. } | Work::Begin { reply } => reply.fail(error),
+            Work::Run(Member { reply, .. })
+            | Work::Script { reply, .. }
+            | Work::Begin { reply, .. }
+            | Work::Closure { reply, .. }
+            | Work::Checkpoint { reply, .. } => reply.fail(error),
+            Work::Truncate { gate } => drop(gate),
             Work::Close { done } => done(),
         }
     }
@@ -128,19 +176,32 @@ impl Waits for Waiting {
 }
 
 impl Writer {
-    pub(crate) fn new(connection: Box<Connection>, path: PathBuf, synchronous: Synchronous, max_queued: u32) -> Self {
+    pub(crate) fn new(
+        connection: Box<Connection>,
+        path: PathBuf,
+        options: &OpenOptions,
+        readers: Arc<Readers>,
+    ) -> Self {
         let queue = Queue {
             line: Line::new(),
             state: State::Idle,
-            interrupt: Arc::clone(&connection.interrupt),
+            watch: Watch::new(Arc::clone(&connection.interrupt)),
             connection: Some(connection),
             busy_since: None,
             backoff: Backoff::new(),
             watching: false,
-            seen: None,
+            truncation: Truncation::Open,
+            figures: Figures::default(),
         };
-        let max_queued = usize::try_from(max_queued).unwrap_or(usize::MAX);
-        Self { path, synchronous, max_queued, queue: Mutex::new(queue) }
+        Self {
+            path,
+            synchronous: options.synchronous,
+            max_queued: usize::try_from(options.max_queued).unwrap_or(usize::MAX),
+            log_limit: options.log_limit,
+            readers,
+            listeners: Arc::new(Listeners::new()),
+            queue: Mutex::new(queue),
+        }
     }
 
     /// Queues `work`.
@@ -189,14 +250,30 @@ impl Writer {
     }
 
     /// Takes the next step's entries out of the queue, or puts the connection back and rests.
-    fn next(&self, connection: Box<Connection>) -> Option<(Box<Connection>, Step)> {
+    fn next(&self, mut connection: Box<Connection>) -> Option<(Box<Connection>, Step)> {
+        connection.note_rows(self.listeners.want_rows());
+        let figures = connection.cache_figures();
         let mut queue = self.queue.lock();
+        queue.figures.cache = figures;
+        queue.figures.log_frames = connection.log_frames();
+        queue.figures.log_bytes = connection.log_bytes(connection.log_frames());
         let Some(first) = queue.line.pop() else {
             queue.connection = Some(connection);
             queue.state = State::Idle;
             return None;
         };
         queue.state = State::Draining;
+        if let Work::Closure { reply, .. } = &first.work.work {
+            let env = reply.env();
+            let is_neighbour =
+                |waiting: &Waiting| matches!(&waiting.work, Work::Closure { reply, .. } if reply.env() == env);
+            let mut closures = vec![first];
+            while closures.len() < MOST_CLOSURES {
+                let Some(next) = queue.line.pop_if(is_neighbour) else { break };
+                closures.push(next);
+            }
+            return Some((connection, Step::Closures(closures)));
+        }
         let alone = first.work.alone;
         let first = match member(first) {
             Ok(first) => first,
@@ -231,7 +308,7 @@ impl Writer {
                 if let Some(publish) = publish.take() {
                     publish();
                 }
-                connection.checkpoint_passive();
+                self.checkpoint_after_commit(&mut connection);
             }
             if exit::stopping() {
                 std::mem::forget(connection);
@@ -245,6 +322,7 @@ impl Writer {
             let Some((owned, step)) = next else { return };
             let ran = match step {
                 Step::Group { members, alone } => self.run_group(owned, members, alone),
+                Step::Closures(closures) => self.begin_group(owned, closures),
                 Step::One(entry) => self.run_one(owned, entry),
             };
             match ran {
@@ -271,8 +349,14 @@ impl Writer {
         match group::run(&mut connection, members) {
             Ok(ran) => {
                 self.put_back(ran.again, ran.alone);
-                self.no_longer_busy();
-                Some((connection, publish_answers(ran.answers)))
+                let count = ran.answers.len();
+                self.ended(ran.committed, |figures| {
+                    figures.groups += 1;
+                    figures.members += u64::try_from(count).unwrap_or_default();
+                });
+                let answers = publish_answers(ran.answers);
+                let publish = self.with_listeners(&mut connection, ran.committed, answers);
+                Some((connection, publish))
             }
             Err((error, members)) if error.is_busy() => {
                 self.put_back(members, alone);
@@ -286,6 +370,20 @@ impl Writer {
         }
     }
 
+    /// Has the listeners told of a commit, after its own answers.
+    fn with_listeners(&self, connection: &mut Connection, committed: bool, publish: Publish) -> Publish {
+        if !committed || !self.listeners.any() || connection.changes.is_empty() {
+            connection.changes.clear();
+            return publish;
+        }
+        let changed = connection.take_changed();
+        let listeners = Arc::clone(&self.listeners);
+        Box::new(move || {
+            publish();
+            listeners.tell(&changed);
+        })
+    }
+
     fn run_one(
         self: &Arc<Self>,
         mut connection: Box<Connection>,
@@ -293,11 +391,15 @@ impl Writer {
     ) -> Option<(Box<Connection>, Publish)> {
         let ran = match &entry.work.work {
             Work::Script { reply, sql } => group::run_script(&mut connection, reply, sql),
-            Work::Begin { reply } if reply.mailbox().is_closed() => {
+            Work::Begin { reply, .. } if reply.mailbox().is_closed() => {
                 return Some((connection, Box::new(move || drop(entry))));
             }
             Work::Begin { .. } => connection.begin_immediate(),
-            Work::Run(_) | Work::Close { .. } => Ok(()),
+            Work::Run(_)
+            | Work::Closure { .. }
+            | Work::Checkpoint { .. }
+            | Work::Truncate { .. }
+            | Work::Close { .. } => Ok(()),
         };
         if let Err(error) = &ran
             && error.is_busy()
@@ -306,18 +408,31 @@ impl Writer {
             self.wait(connection, error);
             return None;
         }
-        self.no_longer_busy();
-        let Entry { seq, revocations, work: Waiting { alone, work, .. } } = entry;
+        let Entry { seq, revocations, seen, work: Waiting { alone, since, work } } = entry;
         match (work, ran) {
-            (Work::Begin { reply }, Ok(())) => {
-                self.grant(connection, reply, seq, revocations);
+            (Work::Begin { reply, terms }, Ok(())) => {
+                let mailbox = Arc::clone(reply.mailbox());
+                self.grant(connection, Granted { seq, revocations, terms, mailbox, askers: Askers::One(reply) });
                 None
             }
-            (Work::Script { reply, .. }, Ok(())) => Some((connection, Box::new(move || reply.done()))),
-            (Work::Begin { reply } | Work::Script { reply, .. }, Err(error)) => {
+            (Work::Script { reply, .. }, Ok(())) => {
+                self.ended(true, |_| {});
+                let publish = self.with_listeners(&mut connection, true, Box::new(move || reply.done()));
+                Some((connection, publish))
+            }
+            (Work::Begin { reply, .. } | Work::Script { reply, .. }, Err(error)) => {
                 Some((connection, Box::new(move || reply.fail(&error))))
             }
             (Work::Run(member), _) => self.run_group(connection, vec![member], alone),
+            (work @ Work::Closure { .. }, _) => self
+                .begin_group(connection, vec![Entry { seq, revocations, seen, work: Waiting { since, alone, work } }]),
+            (Work::Checkpoint { reply, mode }, _) => {
+                self.checkpoint(connection, Entry { seq, revocations, seen, work: (reply, mode, since) })
+            }
+            (Work::Truncate { gate }, _) => {
+                self.truncate(&mut connection);
+                Some((connection, Box::new(move || drop(gate))))
+            }
             (Work::Close { done }, _) => {
                 self.queue.lock().state = State::Gone;
                 drop(connection);
@@ -327,16 +442,72 @@ impl Writer {
         }
     }
 
+    /// Notes how a transaction of the engine's own ended.
+    fn ended(&self, committed: bool, more: impl FnOnce(&mut Figures)) {
+        let mut queue = self.queue.lock();
+        queue.calm();
+        if committed {
+            queue.figures.commits += 1;
+        } else {
+            queue.figures.rollbacks += 1;
+        }
+        more(&mut queue.figures);
+    }
+
     fn put_back(&self, members: Vec<Member>, alone: bool) {
         if members.is_empty() {
             return;
         }
         let mut queue = self.queue.lock();
         for member in members.into_iter().rev() {
-            let Queued { seq, since } = member.queued;
+            let Queued { seq, seen, since } = member.queued;
             let work = Waiting { since, alone, work: Work::Run(member) };
-            queue.line.put_back(Entry { seq, revocations: 0, work });
+            queue.line.put_back(Entry { seq, revocations: 0, seen, work });
         }
+    }
+
+    /// Cancels an operation that waits in the queue or runs by itself.
+    pub(crate) fn cancel(self: &Arc<Self>, env: u64, op: u32) {
+        let is_it = |waiting: &Waiting| waiting.reply().is_some_and(|reply| reply.is(env, op));
+        let (removed, interrupt) = {
+            let mut queue = self.queue.lock();
+            (queue.line.take_out(is_it), Arc::clone(&queue.watch.interrupt))
+        };
+        if removed.is_empty() {
+            interrupt_until_ended(interrupt, Target::Operation { owner: env_owner(env), op });
+        }
+        fail_entries(removed, &error::aborted());
+    }
+
+    /// Ends what came by a handle that is closing and has no more patience.
+    pub(crate) fn end_all(self: &Arc<Self>, handle: u64) {
+        let is_its = |waiting: &Waiting| waiting.reply().is_some_and(|reply| reply.came_by(handle));
+        let (removed, interrupt, held) = {
+            let mut queue = self.queue.lock();
+            let held = match &queue.state {
+                State::Held { transaction, .. } if transaction.terms.handle == handle => Some(Arc::clone(transaction)),
+                _ => None,
+            };
+            (queue.line.take_out(is_its), Arc::clone(&queue.watch.interrupt), held)
+        };
+        if let Some(transaction) = held {
+            transaction.expire(Expiry::Closed);
+        }
+        interrupt_until_ended(interrupt, Target::Handle(handle));
+        fail_entries(removed, &error::closed_by_timeout());
+    }
+
+    /// What the writer is at.
+    pub(crate) fn stats(&self) -> WriterFigures {
+        let queue = self.queue.lock();
+        let (state, held_for) = match &queue.state {
+            State::Idle => (0, Duration::ZERO),
+            State::Draining => (1, queue.watch.seen_for()),
+            State::Waiting => (2, queue.busy_since.map_or(Duration::ZERO, |since| since.elapsed())),
+            State::Held { transaction, .. } => (3, transaction.open_for()),
+            State::Gone => (4, Duration::ZERO),
+        };
+        WriterFigures { state, queued: queue.line.len(), held_for, done: queue.figures }
     }
 
     /// Removes what an environment that is gone has queued.
@@ -352,9 +523,7 @@ impl Writer {
             queue.state = State::Gone;
             queue.line.clear()
         };
-        for entry in entries {
-            entry.work.fail(error);
-        }
+        fail_entries(entries, error);
     }
 }
 
@@ -362,10 +531,17 @@ impl Writer {
 #[expect(clippy::result_large_err, reason = "it is the entry itself, handed back")]
 fn member(entry: Entry<Waiting>) -> Result<Member, Entry<Waiting>> {
     match entry {
-        Entry { seq, work: Waiting { since, work: Work::Run(member), .. }, .. } => {
-            Ok(Member { queued: Queued { seq, since }, ..member })
+        Entry { seq, seen, work: Waiting { since, work: Work::Run(member), .. }, .. } => {
+            Ok(Member { queued: Queued { seq, seen, since }, ..member })
         }
         other => Err(other),
+    }
+}
+
+/// Tells entries that left the queue why; outside of its lock, for the last lease of a handle closes it.
+fn fail_entries(entries: impl IntoIterator<Item = Entry<Waiting>>, error: &Error) {
+    for entry in entries {
+        entry.work.fail(error);
     }
 }
 

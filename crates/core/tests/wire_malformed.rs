@@ -4,10 +4,14 @@
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use sqlflow_core::wire::completion::{changes, done, error, grant, opened};
+use std::sync::Arc;
+
+use sqlflow_core::wire::completion::{
+    changes, checkpointed, committed, done, ended, error, grant, grant_group, opened,
+};
 use sqlflow_core::wire::{
-    Body, Cell, Completion, ErrorCode, ErrorRecord, Flags, Kind, Param, RequestHead, Requests, RowsHead, RowsWriter,
-    Shape, Value, encode_request, is_last,
+    Body, Cell, Changed, Checkpointed, Completion, ErrorCode, ErrorRecord, Flags, Granted, Kind, Param, RequestHead,
+    Requests, RowChange, RowsHead, RowsWriter, Shape, Value, encode_request, is_last,
 };
 
 /// Reads all requests, and asserts of each that comes out valid what its type promises.
@@ -90,9 +94,17 @@ fn valid_completions() -> Vec<u8> {
     }
     changes(&mut bytes, 1, 2, 3);
     done(&mut bytes, 2);
-    grant(&mut bytes, 3, 4, 5);
-    error(&mut bytes, 4, &ErrorRecord { code: ErrorCode::Io, sqlite: 10, offset: 3, message: "disk I/O error" });
-    opened(&mut bytes, 5, 6, 7, "/tmp/é.db");
+    let granted = Granted { transaction: 4, generation: 5, lock_wait_ms: 6, behind: 7 };
+    grant(&mut bytes, 3, granted);
+    grant_group(&mut bytes, &[8, 9, 10], granted);
+    let failed = ErrorRecord { code: ErrorCode::Io, sqlite: 10, offset: 3, statement: 2, message: "disk I/O error" };
+    error(&mut bytes, 4, &failed);
+    opened(&mut bytes, 5, 6, 7, 8, "/tmp/é.db");
+    ended(&mut bytes, 4, 5, ErrorCode::Abort, "aborted");
+    checkpointed(&mut bytes, 6, Checkpointed { busy: true, log_frames: 7, checkpointed_frames: 6 });
+    let rows = vec![RowChange { table: 1, kind: 3, rowid: -1 }];
+    let changed = Changed { tables: vec![Arc::from("t"), Arc::from("é")], rows, truncated: false };
+    committed(&mut bytes, 7, (4, 5), &changed);
     bytes
 }
 
@@ -115,7 +127,7 @@ fn mutations() -> impl Strategy<Value = (Vec<(Index, u8)>, Option<Index>)> {
 /// Any bytes behind a header whose size is right, so that the content is looked at.
 fn framed() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![4 => 0..8_u8, 1 => any::<u8>()];
-    (proptest::collection::vec(byte, 24..200), 0..13_u8, any::<[bool; 2]>()).prop_map(|(mut bytes, kind, sparse)| {
+    (proptest::collection::vec(byte, 24..200), 0..20_u8, any::<[bool; 2]>()).prop_map(|(mut bytes, kind, sparse)| {
         bytes.resize((bytes.len() + 8).next_multiple_of(8) - 8, 0);
         let size = u32::try_from(bytes.len() + 8).unwrap();
         let mut record = [size.to_le_bytes(), [0; 4]].concat();
@@ -146,7 +158,7 @@ fn the_records_that_are_mutated_here_are_valid() {
         rest = Completion::parse(rest).unwrap().1;
         count += 1;
     }
-    assert_eq!(count, 7);
+    assert_eq!(count, 11);
 }
 
 #[test]

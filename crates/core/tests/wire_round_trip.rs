@@ -94,7 +94,7 @@ fn same_params(read: &Params<'_>, sent: &[Param<'_>]) -> bool {
 
 fn heads() -> impl Strategy<Value = RequestHead> {
     let op = prop_oneof![any::<u32>(), Just(NO_REPLY)];
-    let kind = (1..=12_u8).prop_map(|kind| Kind::try_from(kind).unwrap());
+    let kind = (1..=19_u8).prop_map(|kind| Kind::try_from(kind).unwrap());
     let flags = (any::<bool>(), any::<bool>()).prop_map(|(bigint, transaction)| {
         let bigint = if bigint { Flags::BIGINT } else { Flags::NONE };
         let transaction = if transaction { Flags::TX } else { Flags::NONE };

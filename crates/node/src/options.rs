@@ -19,7 +19,10 @@ pub(crate) fn open_options(scope: Scope<'_>, object: Value<'_>) -> Result<OpenOp
         readers: number("readers")?,
         busy_timeout: milliseconds("busyTimeoutMs")?,
         transaction_timeout: milliseconds("transactionTimeoutMs")?,
+        read_timeout: milliseconds("readTimeoutMs")?,
+        queue_timeout: milliseconds("queueTimeoutMs")?,
         max_queued: number("maxQueued")?,
+        log_limit: scope.integer::<u64>(scope.property(object, "logLimitBytes")?, "logLimitBytes")?,
     })
 }
 

@@ -1,12 +1,13 @@
 //! Owns what one read connection does with the entries it takes: single statements, begun transactions, retries and pauses.
 
 use super::{
-    Arc, AssertUnwindSafe, Backoff, Connection, Duration, Entry, Error, ErrorCode, Instant, Lane, OwnedCall, Publish,
-    Readers, Reply, Resume, Role, Transaction, Work, catch_unwind, exit, runtime,
+    Arc, Askers, AssertUnwindSafe, Backoff, Busy, Connection, Duration, Entry, Error, ErrorCode, Instant, Known, Lane,
+    OwnedCall, Publish, Readers, Reply, Resume, Role, Terms, Transaction, Work, catch_unwind, error, exit, runtime,
 };
 use crate::execute::{CHUNK_ROWS, Chunk, Cursor, Filled, Mode, Place, run_for, run_short, writes};
-use crate::group::Member;
+use crate::group::{Member, Task};
 use crate::sql::Route;
+use crate::transaction::{Begun, Released};
 use crate::writer;
 
 /// What became of an entry.
@@ -24,6 +25,22 @@ struct Streaming {
     connection: Box<Connection>,
     reply: Reply,
     chunks: usize,
+    /// When it began, if it may not last for ever.
+    since: Option<Instant>,
+}
+
+impl Streaming {
+    fn new(connection: Box<Connection>, cursor: Cursor, reply: Reply) -> Self {
+        let since = (!reply.read_timeout().is_zero()).then(Instant::now);
+        Self { cursor, connection, reply, chunks: 0, since }
+    }
+
+    /// What is left of its time; zero: it has no end.
+    fn time_left(&self) -> Duration {
+        let limit = self.reply.read_timeout();
+        // Never zero, which would mean for ever.
+        self.since.map_or(Duration::ZERO, |since| limit.saturating_sub(since.elapsed()).max(Duration::from_millis(1)))
+    }
 }
 
 /// How long an entry waits for a foreign lock, and how often it has tried.
@@ -40,7 +57,8 @@ impl Readers {
             std::mem::forget(connection);
             return;
         };
-        self.guarded(|| {
+        let checkout = connection.as_ref().map_or(0, |connection| connection.checkout);
+        self.guarded(checkout, || {
             let connection = match connection {
                 Some(connection) => connection,
                 None => match self.open() {
@@ -53,16 +71,20 @@ impl Readers {
     }
 
     /// A panic loses the connection; what was under way is answered by `Reply` itself.
-    fn guarded(self: &Arc<Self>, work: impl FnOnce()) {
+    fn guarded(self: &Arc<Self>, checkout: u64, work: impl FnOnce()) {
         if catch_unwind(AssertUnwindSafe(work)).is_err() {
             self.pool.lock().waking = 0;
-            self.discarded();
+            self.discarded(checkout);
         }
     }
 
     fn open(&self) -> Result<Box<Connection>, Error> {
         let mut connection = Connection::open(&self.path, Role::Reader)?;
         connection.set_up(self.synchronous, &self.path)?;
+        let mut pool = self.pool.lock();
+        pool.known.push(Known::new(&connection));
+        pool.check_out(&mut connection);
+        drop(pool);
         Ok(Box::new(connection))
     }
 
@@ -71,7 +93,7 @@ impl Readers {
         let mut patience = opening.unwrap_or_else(Patience::new);
         let entry = {
             let mut pool = self.pool.lock();
-            let limit = pool.line.front().map(Work::busy_timeout);
+            let limit = pool.line.front().map(|work| work.reply().busy_timeout());
             if error.is_busy() && limit.is_some_and(|limit| patience.since.elapsed() < limit) {
                 // Whoever gives a connection back meanwhile may be woken.
                 pool.waking = pool.waking.saturating_sub(1);
@@ -90,7 +112,7 @@ impl Readers {
         if let Some(entry) = entry {
             entry.work.fail(error);
         }
-        self.discarded();
+        self.discarded(0);
     }
 
     /// Runs entry after entry until none waits or the connection is away.
@@ -111,9 +133,10 @@ impl Readers {
                     publish = Some(owed);
                 }
                 Ran::Free(owned, owed) => {
+                    let checkout = owned.checkout;
                     drop(owned);
                     owed();
-                    return self.discarded();
+                    return self.discarded(checkout);
                 }
                 Ran::Away => return,
             }
@@ -121,9 +144,9 @@ impl Readers {
     }
 
     fn run(self: &Arc<Self>, connection: Box<Connection>, entry: Entry<Work>, patience: Option<Patience>) -> Ran {
-        let Entry { seq, revocations, work } = entry;
+        let Entry { seq, revocations, work, .. } = entry;
         match work {
-            Work::Begin { reply } => self.begin(connection, reply, (seq, revocations), patience),
+            Work::Begin { reply, terms } => self.begin(connection, reply, terms, (seq, revocations), patience),
             Work::Run { reply, call } => self.statement(connection, reply, call, (seq, revocations), patience),
         }
     }
@@ -132,24 +155,31 @@ impl Readers {
         self: &Arc<Self>,
         mut connection: Box<Connection>,
         reply: Reply,
+        terms: Terms,
         (seq, revocations): (u64, u32),
         patience: Option<Patience>,
     ) -> Ran {
-        if reply.mailbox().is_closed() {
-            return Ran::Free(connection, Box::new(move || drop(reply)));
+        if let Some(error) = reply.given_up() {
+            return Ran::Free(connection, Box::new(move || reply.fail(&error)));
         }
         match connection.begin_pinned() {
             Ok(()) => {
-                let readers = Arc::clone(self);
-                let release = Box::new(move |connection, publish| readers.released(connection, publish));
+                let (readers, checkout) = (Arc::clone(self), connection.checkout);
+                let release = Box::new(move |released: Released| {
+                    readers.released(checkout, released.connection, released.publish);
+                });
                 let mailbox = Arc::clone(reply.mailbox());
-                let transaction = Arc::new(Transaction::new(connection, reply, release));
+                let lock_wait = patience.map_or(Duration::ZERO, |patience| patience.since.elapsed());
+                let behind = self.pool.lock().line.len();
+                let begun = Begun { connection, terms, listeners: None, lock_wait, behind };
+                let transaction = Arc::new(Transaction::new(begun, Askers::One(reply), Arc::clone(&mailbox), release));
                 self.remember(&transaction, seq, revocations);
                 mailbox.grant(transaction);
                 Ran::Away
             }
             Err(error) if error.is_busy() => {
-                self.wait(connection, Entry { seq, revocations, work: Work::Begin { reply } }, &error, patience)
+                let entry = Entry { seq, revocations, seen: None, work: Work::Begin { reply, terms } };
+                self.wait(connection, entry, &error, patience)
             }
             Err(error) => Ran::Free(connection, Box::new(move || reply.fail(&error))),
         }
@@ -172,7 +202,7 @@ impl Readers {
             Err(error) if error.is_busy() => {
                 return self.wait(
                     connection,
-                    Entry { seq, revocations, work: Work::Run { reply, call } },
+                    Entry { seq, revocations, seen: None, work: Work::Run { reply, call } },
                     &error,
                     patience,
                 );
@@ -181,13 +211,14 @@ impl Readers {
         }
         if matches!(call.mode, Mode::All | Mode::Query) {
             return match Cursor::open(&mut connection, &call.borrow(), Place::Read) {
-                Ok(cursor) => match self.stream(Streaming { connection, cursor, reply, chunks: 0 }, Resume::Continue) {
+                Ok(cursor) => match self.stream(Streaming::new(connection, cursor, reply), Resume::Continue) {
                     Streamed::Ran(ran) => ran,
-                    Streamed::Busy(Streaming { mut connection, cursor, reply, .. }, error) => {
+                    Streamed::Busy(streaming, error) => {
+                        let Streaming { mut connection, cursor, reply, .. } = *streaming;
                         cursor.close(&mut connection);
                         self.wait(
                             connection,
-                            Entry { seq, revocations, work: Work::Run { reply, call } },
+                            Entry { seq, revocations, seen: None, work: Work::Run { reply, call } },
                             &error,
                             patience,
                         )
@@ -197,15 +228,19 @@ impl Readers {
             };
         }
         let mut record = Vec::new();
-        let ran = run_for(&mut connection, &reply, Duration::ZERO, |connection| {
+        let limit = reply.read_timeout();
+        let ran = run_for(&mut connection, &reply, limit, |connection| {
             run_short(connection, &call.borrow(), Place::Read, &mut record)
         });
         match ran {
             Ok(()) => Ran::Free(connection, Box::new(move || reply.send(&record))),
             // Nothing of it was seen yet: the first step takes the snapshot.
-            Err(error) if error.is_busy() => {
-                self.wait(connection, Entry { seq, revocations, work: Work::Run { reply, call } }, &error, patience)
-            }
+            Err(error) if error.is_busy() => self.wait(
+                connection,
+                Entry { seq, revocations, seen: None, work: Work::Run { reply, call } },
+                &error,
+                patience,
+            ),
             Err(error) => Ran::Free(connection, Box::new(move || reply.fail(&error))),
         }
     }
@@ -213,15 +248,15 @@ impl Readers {
     /// Gives chunks until the rows are at their end or the reader of the chunks is too far behind.
     fn stream(self: &Arc<Self>, mut streaming: Streaming, mut resume: Resume) -> Streamed {
         loop {
+            let time_left = streaming.time_left();
             let Streaming { connection, cursor, reply, .. } = &mut streaming;
             let op = reply.op();
             let mut record = Vec::new();
             let filled = match resume {
-                Resume::Abandon => Err(crate::error::transaction_closed()),
-                Resume::Continue => run_for(connection, reply, Duration::ZERO, |connection| {
+                Resume::Abandon => Err(reply.given_up().unwrap_or_else(error::transaction_closed)),
+                Resume::Continue => run_for(connection, reply, time_left, |connection| {
                     let filled = cursor.fill(connection, CHUNK_ROWS)?;
-                    let chunk = Chunk { op, last: filled == Filled::Exhausted, open: false };
-                    cursor.finish(connection, chunk, &mut record)?;
+                    cursor.finish(connection, Chunk::streamed(op, filled), &mut record)?;
                     Ok(filled)
                 }),
             };
@@ -230,9 +265,11 @@ impl Readers {
                     streaming.chunks += 1;
                     streaming.reply.chunk(record);
                 }
-                Err(error) if error.is_busy() && streaming.chunks == 0 => return Streamed::Busy(streaming, error),
+                Err(error) if error.is_busy() && streaming.chunks == 0 => {
+                    return Streamed::Busy(Box::new(streaming), error);
+                }
                 filled => {
-                    let Streaming { mut connection, cursor, reply, chunks } = streaming;
+                    let Streaming { mut connection, cursor, reply, chunks, .. } = streaming;
                     cursor.close(&mut connection);
                     let owed: Publish = match filled {
                         Ok(_) if chunks == 0 => Box::new(move || reply.send(&record)),
@@ -258,7 +295,7 @@ impl Readers {
     fn park(self: &Arc<Self>, streaming: Streaming) -> Option<(Streaming, Resume)> {
         let mailbox = Arc::clone(streaming.reply.mailbox());
         let op = streaming.reply.op();
-        let slot = Arc::new(parking_lot::Mutex::new(Some(streaming)));
+        let slot = Arc::new(crate::sync::Mutex::new(Some(streaming)));
         let (readers, taken) = (Arc::clone(self), Arc::clone(&slot));
         let parked = mailbox.park(
             op,
@@ -269,7 +306,13 @@ impl Readers {
             }),
         );
         match parked {
-            Ok(()) => None,
+            Ok(()) => {
+                // A cancellation between the two steps above found nothing to abandon.
+                if mailbox.is_cancelled(op) {
+                    mailbox.abandon(op);
+                }
+                None
+            }
             Err((_, resume)) => slot.lock().take().map(|streaming| (streaming, resume)),
         }
     }
@@ -279,11 +322,13 @@ impl Readers {
             std::mem::forget(streaming);
             return;
         };
-        self.guarded(|| match self.stream(streaming, resume) {
+        let checkout = streaming.connection.checkout;
+        self.guarded(checkout, || match self.stream(streaming, resume) {
             Streamed::Ran(Ran::Free(connection, owed)) => self.serve(connection, false, Some(owed)),
             Streamed::Ran(Ran::Away) => {}
             // Busy comes before the first chunk only.
-            Streamed::Busy(Streaming { mut connection, cursor, reply, .. }, error) => {
+            Streamed::Busy(streaming, error) => {
+                let Streaming { mut connection, cursor, reply, .. } = *streaming;
                 cursor.close(&mut connection);
                 self.serve(connection, false, Some(Box::new(move || reply.fail(&error))));
             }
@@ -299,27 +344,35 @@ impl Readers {
         patience: Option<Patience>,
     ) -> Ran {
         let mut patience = patience.unwrap_or_else(Patience::new);
-        if patience.since.elapsed() >= entry.work.busy_timeout() {
+        if patience.since.elapsed() >= entry.work.reply().busy_timeout() {
             let message =
                 "another process holds a lock of the file that reading needs, and held it for all of busyTimeoutMs";
             let error = Error { message: message.to_owned(), ..error.clone() };
             return Ran::Free(connection, Box::new(move || entry.work.fail(&error)));
         }
-        let readers = Arc::clone(self);
-        let delay = patience.backoff.next();
+        let (readers, delay, key) = (Arc::clone(self), patience.backoff.next(), connection.checkout);
+        let given_up = {
+            let mut pool = self.pool.lock();
+            // A cancellation looks for it here; one that came before has left its mark.
+            pool.busy.insert(key, Busy { connection, entry, patience });
+            pool.busy.get(&key).is_some_and(|busy| busy.entry.work.reply().given_up().is_some())
+        };
+        let delay = if given_up { Duration::ZERO } else { delay };
         runtime::after(delay, move || {
+            let Some(busy) = readers.pool.lock().busy.remove(&key) else { return };
             let again = Arc::clone(&readers);
-            runtime::spawn(Lane::Read, move || again.retry(connection, entry, patience));
+            runtime::spawn(Lane::Read, move || again.retry(busy));
         });
         Ran::Away
     }
 
-    fn retry(self: &Arc<Self>, connection: Box<Connection>, entry: Entry<Work>, patience: Patience) {
+    fn retry(self: &Arc<Self>, busy: Busy) {
         let Some(_inside) = exit::enter() else {
-            std::mem::forget((connection, entry));
+            std::mem::forget(busy);
             return;
         };
-        self.guarded(|| {
+        let Busy { connection, entry, patience } = busy;
+        self.guarded(connection.checkout, || {
             if let Ran::Free(connection, owed) = self.run(connection, entry, Some(patience)) {
                 self.serve(connection, false, Some(owed));
             }
@@ -331,7 +384,7 @@ impl Readers {
 enum Streamed {
     Ran(Ran),
     /// The file is busy and no row was given yet.
-    Busy(Streaming, Error),
+    Busy(Box<Streaming>, Error),
 }
 
 impl Patience {
@@ -340,17 +393,11 @@ impl Patience {
     }
 }
 
-impl Work {
-    fn busy_timeout(&self) -> Duration {
-        self.reply().lease().map_or(Duration::ZERO, |lease| lease.handle().busy_timeout)
-    }
-}
-
 /// A statement that turned out to write goes to the write queue by itself.
 pub(crate) fn to_writer(reply: Reply, call: OwnedCall) {
     let database = reply.lease().map(|lease| Arc::clone(&lease.handle().database));
     match database.as_ref().and_then(|database| database.writer()) {
-        Some(writer) => writer.submit(writer::Work::Run(Member::new(reply, call))),
+        Some(writer) => writer.submit(writer::Work::Run(Member::new(reply, Task::One(call)))),
         None => reply.fail(&Error::new(
             ErrorCode::ReadOnlyDatabase,
             "the database was opened with readOnly: true, and the statement writes",

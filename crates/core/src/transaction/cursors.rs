@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::connection::Connection;
+use super::SavepointStep;
+use crate::connection::{Connection, Mark};
 use crate::error::{Error, ErrorCode, Result};
 use crate::execute::{Call, Chunk, Cursor, Filled, Place};
 
@@ -10,9 +11,36 @@ use crate::execute::{Call, Chunk, Cursor, Filled, Place};
 pub(super) struct Core {
     pub(super) connection: Box<Connection>,
     pub(super) cursors: HashMap<u32, Cursor>,
+    /// What had been changed when each open savepoint began.
+    marks: Vec<Mark>,
+}
+
+fn no_savepoint() -> Error {
+    Error::new(ErrorCode::Protocol, "no savepoint is open")
+}
+
+/// Which cursor is opened, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opening {
+    pub(crate) cursor: u32,
+    pub(crate) limit: usize,
+    pub(crate) reads: Reads,
+}
+
+/// What a cursor accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// Statements that read.
+    Only,
+    /// Any statement; one that writes gives all its rows before anything else runs.
+    OrWrites,
 }
 
 impl Core {
+    pub(super) fn new(connection: Box<Connection>) -> Self {
+        Self { connection, cursors: HashMap::new(), marks: Vec::new() }
+    }
+
     pub(super) fn check_alive(&self) -> Result<()> {
         check_alive(&self.connection)
     }
@@ -23,16 +51,11 @@ impl Core {
         }
     }
 
-    pub(super) fn open_cursor(
-        &mut self,
-        call: &Call<'_>,
-        place: Place,
-        id: u32,
-        limit: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<()> {
+    /// Opens a cursor and gives its first chunk. `reads`: refuse a statement that writes.
+    pub(super) fn open(&mut self, call: &Call<'_>, place: Place, opening: Opening, out: &mut Vec<u8>) -> Result<()> {
+        let Opening { cursor: id, limit, reads } = opening;
         let cursor = Cursor::open(&mut self.connection, call, place)?;
-        if cursor.writes() {
+        if reads == Reads::Only && cursor.writes() {
             cursor.close(&mut self.connection);
             return Err(Error::new(
                 ErrorCode::Statement,
@@ -42,16 +65,35 @@ impl Core {
         self.fill(cursor, call.op, id, limit, out)
     }
 
-    pub(super) fn open_sync(
-        &mut self,
-        call: &Call<'_>,
-        place: Place,
-        id: u32,
-        limit: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<()> {
-        let cursor = Cursor::open(&mut self.connection, call, place)?;
-        self.fill(cursor, call.op, id, limit, out)
+    /// Takes a step of a savepoint.
+    pub(super) fn savepoint(&mut self, step: SavepointStep) -> Result<()> {
+        match step {
+            SavepointStep::Open => {
+                self.marks.push(self.connection.changes.mark());
+                self.connection.savepoint()
+            }
+            SavepointStep::Release { above } => {
+                self.close_above(above);
+                if self.marks.pop().is_none() {
+                    return Err(no_savepoint());
+                }
+                self.connection.release()
+            }
+            SavepointStep::RollBack { above } => {
+                self.close_above(above);
+                let Some(mark) = self.marks.pop() else { return Err(no_savepoint()) };
+                self.connection.changes.back_to(mark);
+                self.connection.rollback_to_savepoint()
+            }
+        }
+    }
+
+    /// Closes the cursors that were opened after the one with the number `above`.
+    pub(super) fn close_above(&mut self, above: u32) {
+        let late: Vec<u32> = self.cursors.keys().copied().filter(|id| *id > above).collect();
+        for id in late {
+            self.close(id);
+        }
     }
 
     pub(super) fn pull(&mut self, op: u32, id: u32, limit: usize, out: &mut Vec<u8>) -> Result<()> {
@@ -64,8 +106,7 @@ impl Core {
     /// The next chunk of `cursor`, which stays open under `id` while there may be more.
     pub(super) fn fill(&mut self, mut cursor: Cursor, op: u32, id: u32, limit: usize, out: &mut Vec<u8>) -> Result<()> {
         let filled = cursor.fill(&mut self.connection, limit).and_then(|filled| {
-            let chunk = Chunk { op, last: true, open: filled == Filled::More };
-            cursor.finish(&mut self.connection, chunk, out)?;
+            cursor.finish(&mut self.connection, Chunk::pulled(op, filled), out)?;
             Ok(filled)
         });
         match filled {

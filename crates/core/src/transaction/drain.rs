@@ -7,14 +7,15 @@ use std::time::Duration;
 use rusqlite::ffi;
 
 use super::cursors::Core;
-use super::finish::Health;
+use super::finish::How;
 use super::stream::Streaming;
-use super::{Request, State, Transaction};
-use crate::connection::{Connection, Role};
+use super::{Access, Request, State, Transaction};
 use crate::error::{self, Error, Result};
 use crate::execute::{Call, Cursor, Mode, Place, run_script, run_short};
+use crate::interrupt::{Manner, Tag};
 use crate::mailbox::Resume;
 use crate::reply::Reply;
+use crate::wire::NO_REPLY;
 use crate::{exit, wire};
 
 /// What a statement gave, kept until the turn was passed on.
@@ -23,17 +24,19 @@ pub(super) enum Outcome {
     Record(Reply, Vec<u8>),
     /// The last chunk of several.
     LastChunk(Reply, Vec<u8>),
+    /// All records of a batch.
+    Records(Reply, Vec<Vec<u8>>),
     Failed(Reply, Error),
-    Nothing,
     /// It waits until its chunks are delivered, and keeps the turn.
     Parked,
 }
 
 impl Transaction {
     fn place(&self) -> Place {
-        match self.role {
-            Role::Writer => Place::Write,
-            Role::Reader => Place::Read,
+        match self.terms.access {
+            Access::Read => Place::Read,
+            Access::Write => Place::Write,
+            Access::Batch => Place::Closure,
         }
     }
 
@@ -51,7 +54,7 @@ impl Transaction {
     /// A panic ends the transaction and the connection with it; what was under way is answered by `Reply` itself.
     pub(super) fn guarded(self: &Arc<Self>, work: impl FnOnce()) {
         if catch_unwind(AssertUnwindSafe(work)).is_err() {
-            self.finish(|_| Ok(()), None, Health::Unknown);
+            self.finish(How::GiveUp, None);
         }
     }
 
@@ -59,34 +62,33 @@ impl Transaction {
         let mut request = first;
         loop {
             let outcome = match request {
-                Request::Commit { reply } => return self.finish_commit(reply),
-                Request::Rollback { reply } => {
-                    return self.finish(Connection::rollback, reply, Health::Known);
-                }
-                // Taken care of by `next`.
-                Request::CloseCursor { .. } => Outcome::Nothing,
+                Request::Commit { ending } => return self.finish_commit(ending),
+                Request::Rollback { ending } => return self.finish(How::Rollback, ending),
+                // `next` has taken care of them.
+                Request::CloseCursor { .. } => return,
                 Request::Statement { reply, call } => self.statement(reply, &call.borrow()),
-                Request::Script { reply, sql } => {
-                    let ran = self.guarded_run(|core, place| run_script(&mut core.connection, &sql, place));
-                    match ran {
-                        Ok(()) => {
-                            let mut record = Vec::new();
-                            wire::done(&mut record, reply.op());
-                            Outcome::Record(reply, record)
-                        }
-                        Err(error) => Outcome::Failed(reply, error),
-                    }
-                }
-                Request::OpenCursor { reply, call, cursor, limit } => {
-                    let mut record = Vec::new();
-                    let ran = self
-                        .guarded_run(|core, place| core.open_cursor(&call.borrow(), place, cursor, limit, &mut record));
-                    Outcome::of(reply, record, ran)
+                Request::Script { reply, sql } => self.answered(reply, |core, place, op, out| {
+                    run_script(&mut core.connection, &sql, place)?;
+                    wire::done(out, op);
+                    Ok(())
+                }),
+                Request::OpenCursor { reply, call, opening } => {
+                    self.answered(reply, |core, place, _, out| core.open(&call.borrow(), place, opening, out))
                 }
                 Request::Pull { reply, cursor, limit } => {
-                    let mut record = Vec::new();
-                    let ran = self.guarded_run(|core, _| core.pull(reply.op(), cursor, limit, &mut record));
-                    Outcome::of(reply, record, ran)
+                    self.answered(reply, |core, _, op, out| core.pull(op, cursor, limit, out))
+                }
+                Request::Savepoint { reply, step } => self.answered(reply, |core, _, op, out| {
+                    core.savepoint(step)?;
+                    wire::done(out, op);
+                    Ok(())
+                }),
+                Request::Batch { reply, batch } => {
+                    let op = reply.op();
+                    match self.guarded_run(op, |core, place| batch.run_atomically(&mut core.connection, place)) {
+                        Ok(records) => Outcome::Records(reply, records),
+                        Err(error) => Outcome::Failed(reply, error),
+                    }
                 }
             };
             match self.pass_on(outcome) {
@@ -99,12 +101,10 @@ impl Transaction {
     fn statement(self: &Arc<Self>, reply: Reply, call: &Call<'_>) -> Outcome {
         match call.mode {
             Mode::Get | Mode::Run => {
-                let mut record = Vec::new();
-                let ran = self.guarded_run(|core, place| run_short(&mut core.connection, call, place, &mut record));
-                Outcome::of(reply, record, ran)
+                self.answered(reply, |core, place, _, out| run_short(&mut core.connection, call, place, out))
             }
             Mode::All | Mode::Query => {
-                match self.guarded_run(|core, place| Cursor::open(&mut core.connection, call, place)) {
+                match self.guarded_run(call.op, |core, place| Cursor::open(&mut core.connection, call, place)) {
                     Ok(cursor) => self.stream(Streaming::new(cursor, reply), Resume::Continue),
                     Err(error) => Outcome::Failed(reply, error),
                 }
@@ -112,8 +112,17 @@ impl Transaction {
         }
     }
 
+    /// Runs what answers with one record.
+    fn answered(&self, reply: Reply, work: impl FnOnce(&mut Core, Place, u32, &mut Vec<u8>) -> Result<()>) -> Outcome {
+        let (op, mut record) = (reply.op(), Vec::new());
+        match self.guarded_run(op, |core, place| work(core, place, op, &mut record)) {
+            Ok(()) => Outcome::Record(reply, record),
+            Err(error) => Outcome::Failed(reply, error),
+        }
+    }
+
     /// The next request, or the turn given up. Cursors that were closed meanwhile are closed first: nobody waits for that, and
-    /// whoever comes next is not to find the turn taken by it.
+    /// whoever comes next is not to find the turn taken by it. `answered`: how many that somebody waits for are over.
     pub(super) fn next(&self, answered: usize) -> Option<Request> {
         self.turn.lock().awaited -= answered;
         loop {
@@ -132,20 +141,18 @@ impl Transaction {
 
     /// Passes the turn on first, publishes then: whoever sees the result finds the transaction free.
     pub(super) fn pass_on(&self, outcome: Outcome) -> Option<Request> {
-        match outcome {
-            Outcome::Parked => None,
-            Outcome::Nothing => self.next(0),
-            outcome => {
-                let next = self.next(1);
-                match outcome {
-                    Outcome::Record(reply, record) => reply.send(&record),
-                    Outcome::LastChunk(reply, record) => reply.finish(record),
-                    Outcome::Failed(reply, error) => reply.fail(&error),
-                    Outcome::Nothing | Outcome::Parked => {}
-                }
-                next
-            }
+        if matches!(outcome, Outcome::Parked) {
+            return None;
         }
+        let next = self.next(1);
+        match outcome {
+            Outcome::Record(reply, record) => reply.send(&record),
+            Outcome::LastChunk(reply, record) => reply.finish(record),
+            Outcome::Records(reply, records) => reply.send_all(records),
+            Outcome::Failed(reply, error) => reply.fail(&error),
+            Outcome::Parked => {}
+        }
+        next
     }
 
     pub(super) fn with_core<T>(&self, work: impl FnOnce(&mut Core) -> T) -> Option<T> {
@@ -153,35 +160,54 @@ impl Transaction {
     }
 
     /// Runs one piece of user SQL under everything that guards it: the state, the lost transaction, the interrupt handshake.
-    pub(super) fn guarded_run<T>(&self, work: impl FnOnce(&mut Core, Place) -> Result<T>) -> Result<T> {
+    pub(super) fn guarded_run<T>(&self, op: u32, work: impl FnOnce(&mut Core, Place) -> Result<T>) -> Result<T> {
         let mut core = self.core.lock();
         let Some(core) = core.as_mut() else { return Err(self.closed_error()) };
-        self.run_in(core, work)
+        self.run_in(core, op, work)
     }
 
-    pub(super) fn run_in<T>(&self, core: &mut Core, work: impl FnOnce(&mut Core, Place) -> Result<T>) -> Result<T> {
+    pub(super) fn run_in<T>(
+        &self,
+        core: &mut Core,
+        op: u32,
+        work: impl FnOnce(&mut Core, Place) -> Result<T>,
+    ) -> Result<T> {
         if exit::stopping() {
             return Err(error::process_exiting());
         }
         core.check_alive()?;
-        // The run before the state: an expiry that comes in between interrupts us.
-        let run = self.interrupt.begin(self.id, Duration::ZERO);
-        let ran = if self.state() == State::Open { work(core, self.place()) } else { Err(self.closed_error()) };
+        // SQLite's interrupt would end the open cursors along with the statement that is to stop alone.
+        let stoppable = !core.cursors.is_empty() && op != NO_REPLY;
+        if stoppable {
+            core.connection.set_stoppable(true)?;
+        }
+        let manner = if stoppable { Manner::Progress } else { Manner::Interrupt };
+        // The run before the state: an expiry or a cancellation that comes in between interrupts us.
+        let run = self.interrupt.begin(Tag { owner: self.id, op, handle: self.terms.handle }, manner, Duration::ZERO);
+        let ran = match self.given_up(op) {
+            Some(error) => Err(error),
+            None => work(core, self.place()),
+        };
         drop(run);
+        if stoppable {
+            core.connection.set_stoppable(false)?;
+        }
         ran.map_err(|error| {
-            if error.sqlite & 0xff == ffi::SQLITE_INTERRUPT && self.state() == State::Expired {
-                return self.closed_error();
+            if error.sqlite & 0xff != ffi::SQLITE_INTERRUPT {
+                return error;
             }
-            error
+            self.given_up(op).unwrap_or(error)
         })
     }
-}
 
-impl Outcome {
-    fn of(reply: Reply, record: Vec<u8>, ran: Result<()>) -> Self {
-        match ran {
-            Ok(()) => Self::Record(reply, record),
-            Err(error) => Self::Failed(reply, error),
+    /// Why a statement is not to be run, or not any more.
+    pub(super) fn given_up(&self, op: u32) -> Option<Error> {
+        if self.state() != State::Open {
+            Some(self.closed_error())
+        } else if self.mailbox.is_cancelled(op) {
+            Some(error::aborted())
+        } else {
+            None
         }
     }
 }

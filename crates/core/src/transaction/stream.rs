@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::Transaction;
 use super::drain::Outcome;
-use super::{State, Transaction};
 use crate::execute::{CHUNK_ROWS, Chunk, Cursor, Filled};
 use crate::mailbox::Resume;
 use crate::reply::Reply;
@@ -42,11 +42,10 @@ impl Transaction {
             let op = streaming.reply.op();
             let Streaming { cursor, .. } = &mut streaming;
             let filled = match resume {
-                Resume::Abandon => Err(self.closed_error()),
-                Resume::Continue => self.guarded_run(|core, _| {
+                Resume::Abandon => Err(self.given_up(op).unwrap_or_else(|| self.closed_error())),
+                Resume::Continue => self.guarded_run(op, |core, _| {
                     let filled = cursor.fill(&mut core.connection, CHUNK_ROWS)?;
-                    let chunk = Chunk { op, last: filled == Filled::Exhausted, open: false };
-                    cursor.finish(&mut core.connection, chunk, &mut record)?;
+                    cursor.finish(&mut core.connection, Chunk::streamed(op, filled), &mut record)?;
                     Ok(filled)
                 }),
             };
@@ -85,7 +84,7 @@ impl Transaction {
     pub(super) fn park(self: &Arc<Self>, streaming: Streaming) -> Option<(Streaming, Resume)> {
         let op = streaming.reply.op();
         self.turn.lock().parked = Some(op);
-        let slot = Arc::new(parking_lot::Mutex::new(Some(streaming)));
+        let slot = Arc::new(crate::sync::Mutex::new(Some(streaming)));
         let (transaction, taken) = (Arc::clone(self), Arc::clone(&slot));
         let parked = self.mailbox.park(
             op,
@@ -99,8 +98,8 @@ impl Transaction {
         );
         match parked {
             Ok(()) => {
-                // An expiry between the two steps above found nothing to abandon.
-                if self.state() == State::Expired {
+                // An expiry or a cancellation between the two steps above found nothing to abandon.
+                if self.given_up(op).is_some() {
                     self.mailbox.abandon(op);
                 }
                 None

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::finish::{Health, commit};
-use super::{Request, State, Transaction};
+use super::finish::How;
+use super::{Opening, Request, SavepointStep, State, Transaction};
 use crate::connection::Role;
 use crate::error::{self, Error, ErrorCode, Result};
 use crate::execute::{Call, run_script, run_short};
 use crate::sql::Sql;
+use crate::wire::NO_REPLY;
 use crate::{exit, wire};
 
 /// A request of `tx.sync`.
@@ -16,10 +17,10 @@ pub(crate) enum SyncRequest<'a> {
     Short(Call<'a>),
     /// A script.
     Script { op: u32, sql: &'a Sql },
-    /// The first chunk; the cursor stays open under `cursor` while there is more.
-    Open { call: Call<'a>, cursor: u32, limit: usize },
-    /// The same, of a statement that reads.
-    Iterate { call: Call<'a>, cursor: u32, limit: usize },
+    /// The first chunk; the cursor stays open while there is more.
+    Open { call: Call<'a>, opening: Opening },
+    /// A step of a savepoint.
+    Savepoint { op: u32, step: SavepointStep },
     /// The next chunk.
     Pull { op: u32, cursor: u32, limit: usize },
 }
@@ -34,16 +35,18 @@ impl Transaction {
         let inside = exit::enter();
         let ran = match (inside.is_some(), self.core.try_lock()) {
             (true, Some(mut core)) => match core.as_mut() {
-                Some(core) => self.run_in(core, |core, place| match *request {
+                Some(core) => self.run_in(core, NO_REPLY, |core, place| match *request {
                     SyncRequest::Short(ref call) => run_short(&mut core.connection, call, place, out),
                     SyncRequest::Script { op, sql } => {
                         run_script(&mut core.connection, sql, place)?;
                         wire::done(out, op);
                         Ok(())
                     }
-                    SyncRequest::Open { ref call, cursor, limit } => core.open_sync(call, place, cursor, limit, out),
-                    SyncRequest::Iterate { ref call, cursor, limit } => {
-                        core.open_cursor(call, place, cursor, limit, out)
+                    SyncRequest::Open { ref call, opening } => core.open(call, place, opening, out),
+                    SyncRequest::Savepoint { op, step } => {
+                        core.savepoint(step)?;
+                        wire::done(out, op);
+                        Ok(())
                     }
                     SyncRequest::Pull { op, cursor, limit } => core.pull(op, cursor, limit, out),
                 }),
@@ -86,7 +89,7 @@ impl Transaction {
             self.give_turn_back();
             return Err(self.closed_error());
         }
-        self.finish(commit, None, Health::Known);
+        self.finish(How::Commit, None);
         Ok(())
     }
 
@@ -97,7 +100,9 @@ impl Transaction {
             return Err(self.closed_error());
         }
         if std::mem::replace(&mut turn.busy, true) {
-            return Err(in_flight());
+            drop(turn);
+            // What took the turn may be the end from outside.
+            return Err(if self.state() == State::Open { in_flight() } else { self.closed_error() });
         }
         Ok(())
     }

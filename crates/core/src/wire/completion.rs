@@ -1,8 +1,8 @@
-//! Completion records: what the engine answers, written by it and read by clients in Rust.
+//! Completion records: what the engine answers.
 
 use super::WireError;
-use super::chunk::Chunk;
-use super::header::{HEADER, Header, Reader, pad};
+use super::error_code::ErrorCode;
+use super::header::{HEADER, Header, pad};
 
 pub(super) mod kind {
     pub(in crate::wire) const ROWS: u8 = 1;
@@ -11,6 +11,10 @@ pub(super) mod kind {
     pub(in crate::wire) const GRANT: u8 = 4;
     pub(in crate::wire) const ERROR: u8 = 5;
     pub(in crate::wire) const OPENED: u8 = 6;
+    pub(in crate::wire) const COMMITTED: u8 = 7;
+    pub(in crate::wire) const GRANT_GROUP: u8 = 8;
+    pub(in crate::wire) const ENDED: u8 = 9;
+    pub(in crate::wire) const CHECKPOINTED: u8 = 10;
 }
 
 pub(super) mod flag {
@@ -23,120 +27,6 @@ pub(super) mod flag {
 /// Bytes of an error message beyond which it is cut.
 pub const MAX_MESSAGE: usize = 64 << 10;
 
-/// The class of an error; the comment gives the JavaScript class and its `code`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u16)]
-#[non_exhaustive]
-pub enum ErrorCode {
-    /// `SqlError`, `SQL_ERROR`: SQLite refused the statement.
-    Sql = 1,
-    /// `ConstraintError`, `CONSTRAINT`.
-    Constraint = 2,
-    /// `BusyError`, `BUSY`: another connection held its lock for too long.
-    Busy = 3,
-    /// `ReadOnlyTransactionError`, `READ_ONLY_TRANSACTION`: a write in a read transaction.
-    ReadOnlyTransaction = 4,
-    /// `TransactionClosedError`, `TRANSACTION_CLOSED`: the transaction is over.
-    TransactionClosed = 5,
-    /// `TransactionAbortedError`, `TRANSACTION_ABORTED`: SQLite rolled the transaction back by itself.
-    TransactionAborted = 6,
-    /// `UnfinishedQueryError`, `UNFINISHED_QUERY`: the transaction ended before the statement did.
-    UnfinishedQuery = 7,
-    /// `QueueFullError`, `QUEUE_FULL`.
-    QueueFull = 8,
-    /// `QueueTimeoutError`, `QUEUE_TIMEOUT`.
-    QueueTimeout = 9,
-    /// `CommitOutcomeUnknownError`, `COMMIT_OUTCOME_UNKNOWN`.
-    CommitOutcomeUnknown = 10,
-    /// `DatabaseClosedError`, `DATABASE_CLOSED`.
-    DatabaseClosed = 11,
-    /// `OptionsConflictError`, `OPTIONS_CONFLICT`: the file is open with other options.
-    OptionsConflict = 12,
-    /// `EnginePanicError`, `ENGINE_PANIC`: a defect of the engine.
-    EnginePanic = 13,
-    /// `CorruptDatabaseError`, `CORRUPT_DATABASE`.
-    CorruptDatabase = 14,
-    /// `NotADatabaseError`, `NOT_A_DATABASE`.
-    NotADatabase = 15,
-    /// `ParameterError`, `PARAMETER`: wrong count or unknown name.
-    Parameter = 16,
-    /// `StatementError`, `STATEMENT`: two statements, or none.
-    Statement = 17,
-    /// `StatementNotAllowedError`, `STATEMENT_NOT_ALLOWED`: BEGIN, ATTACH and others that the engine does itself.
-    StatementNotAllowed = 18,
-    /// `CannotOpenError`, `CANNOT_OPEN`.
-    CannotOpen = 19,
-    /// `IoError`, `IO`.
-    Io = 20,
-    /// `TransactionTimeoutError`, `TRANSACTION_TIMEOUT`.
-    TransactionTimeout = 21,
-    /// `AbortError`, `ABORT_ERR`.
-    Abort = 22,
-    /// `StatementInFlightError`, `STATEMENT_IN_FLIGHT`: `tx.sync` beside an asynchronous statement.
-    StatementInFlight = 23,
-    /// `ProtocolError`, `PROTOCOL`: a malformed record, a defect of either side.
-    Protocol = 24,
-    /// `ReadOnlyDatabaseError`, `READ_ONLY_DATABASE`.
-    ReadOnlyDatabase = 25,
-    /// `TooLargeError`, `TOO_LARGE`.
-    TooLarge = 26,
-    /// `ProcessExitingError`, `PROCESS_EXITING`.
-    ProcessExiting = 27,
-    /// `OptionError`, `INVALID_OPTION`.
-    Option = 28,
-    /// `InterruptedError`, `INTERRUPTED`: teardown interrupted the statement.
-    Interrupted = 29,
-}
-
-impl ErrorCode {
-    /// Every code, in the order of the numbers, which begin at 1.
-    pub const ALL: [Self; 29] = [
-        Self::Sql,
-        Self::Constraint,
-        Self::Busy,
-        Self::ReadOnlyTransaction,
-        Self::TransactionClosed,
-        Self::TransactionAborted,
-        Self::UnfinishedQuery,
-        Self::QueueFull,
-        Self::QueueTimeout,
-        Self::CommitOutcomeUnknown,
-        Self::DatabaseClosed,
-        Self::OptionsConflict,
-        Self::EnginePanic,
-        Self::CorruptDatabase,
-        Self::NotADatabase,
-        Self::Parameter,
-        Self::Statement,
-        Self::StatementNotAllowed,
-        Self::CannotOpen,
-        Self::Io,
-        Self::TransactionTimeout,
-        Self::Abort,
-        Self::StatementInFlight,
-        Self::Protocol,
-        Self::ReadOnlyDatabase,
-        Self::TooLarge,
-        Self::ProcessExiting,
-        Self::Option,
-        Self::Interrupted,
-    ];
-}
-
-impl From<ErrorCode> for u16 {
-    fn from(code: ErrorCode) -> Self {
-        code as Self
-    }
-}
-
-impl TryFrom<u16> for ErrorCode {
-    type Error = WireError;
-
-    fn try_from(code: u16) -> Result<Self, WireError> {
-        Self::ALL.into_iter().find(|known| *known as u16 == code).ok_or(WireError::Code(code))
-    }
-}
-
 /// The content of an ERROR record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ErrorRecord<'a> {
@@ -146,6 +36,8 @@ pub struct ErrorRecord<'a> {
     pub sqlite: i32,
     /// Offset into the SQL in UTF-8 bytes, -1: none.
     pub offset: i32,
+    /// Which statement of a batch it was, counted from 1; 0: none of a batch.
+    pub statement: u32,
     /// What happened; beyond [`MAX_MESSAGE`] bytes it is cut when written.
     pub message: &'a str,
 }
@@ -162,29 +54,143 @@ pub fn done(out: &mut Vec<u8>, op: u32) {
     header(HEADER_ONLY, op, kind::DONE, 0, [0; 5]).append(out);
 }
 
+/// Appends a DONE record, the final one of `op`, for a COMMIT: the log has `frames` frames after it.
+pub fn done_commit(out: &mut Vec<u8>, op: u32, frames: u32) {
+    header(HEADER_ONLY, op, kind::DONE, 0, [frames, 0, 0, 0, 0]).append(out);
+}
+
+/// What an environment is told of a transaction that was begun for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Granted {
+    /// Index of the transaction.
+    pub transaction: u32,
+    /// Generation of the index.
+    pub generation: u32,
+    /// Milliseconds that it waited for the lock of another process.
+    pub lock_wait_ms: u32,
+    /// Entries that wait behind it.
+    pub behind: u32,
+}
+
+impl Granted {
+    fn words(self, last: u32) -> [u32; 5] {
+        [self.transaction, self.generation, self.lock_wait_ms, self.behind, last]
+    }
+}
+
 /// Appends a GRANT record, the final one of `op`: the transaction that was begun.
-pub fn grant(out: &mut Vec<u8>, op: u32, transaction: u32, generation: u32) {
-    header(HEADER_ONLY, op, kind::GRANT, 0, [transaction, generation, 0, 0, 0]).append(out);
+pub fn grant(out: &mut Vec<u8>, op: u32, granted: Granted) {
+    header(HEADER_ONLY, op, kind::GRANT, 0, granted.words(0)).append(out);
+}
+
+/// Appends a `GRANT_GROUP` record: the transaction that was begun for the closures of `ops`, of which there is at least one.
+pub fn grant_group(out: &mut Vec<u8>, ops: &[u32], granted: Granted) {
+    let start = out.len();
+    let count = u32::try_from(ops.len()).unwrap_or(u32::MAX);
+    let size = HEADER_ONLY.saturating_add(count.saturating_mul(4).next_multiple_of(8));
+    let first = ops.first().copied().unwrap_or_default();
+    header(size, first, kind::GRANT_GROUP, 0, granted.words(count)).append(out);
+    for op in ops {
+        out.extend_from_slice(&op.to_le_bytes());
+    }
+    pad(out, start);
+}
+
+/// Appends an ENDED record: the transaction was ended from outside and is rolled back.
+pub fn ended(out: &mut Vec<u8>, transaction: u32, generation: u32, code: ErrorCode, message: &str) {
+    let words = |length| [transaction, generation, length, 0, 0];
+    // The cut message always fits.
+    let _ = with_text(out, cut(message), |size, length| Header {
+        flags: 0,
+        ..header(size, super::NO_REPLY, kind::ENDED, u16::from(code), words(length))
+    });
+}
+
+/// Appends a CHECKPOINTED record, the final one of `op`.
+pub fn checkpointed(out: &mut Vec<u8>, op: u32, checkpoint: Checkpointed) {
+    let Checkpointed { busy, log_frames, checkpointed_frames } = checkpoint;
+    header(HEADER_ONLY, op, kind::CHECKPOINTED, 0, [u32::from(busy), log_frames, checkpointed_frames, 0, 0])
+        .append(out);
+}
+
+/// What a checkpoint did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpointed {
+    /// A reader or another process was in the way of a part of it.
+    pub busy: bool,
+    /// Frames in the log.
+    pub log_frames: u32,
+    /// Of these, frames that are in the file as well.
+    pub checkpointed_frames: u32,
+}
+
+/// A row that a transaction changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowChange {
+    /// Which of the record's tables.
+    pub table: u32,
+    /// 1 insert, 2 update, 3 delete.
+    pub kind: u32,
+    /// Its row id after the change; before it if the row was deleted.
+    pub rowid: i64,
+}
+
+/// What a transaction changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Tables, each once.
+    pub tables: Vec<std::sync::Arc<str>>,
+    /// Rows, if somebody asked for them.
+    pub rows: Vec<RowChange>,
+    /// There were more rows than are listed.
+    pub truncated: bool,
+}
+
+/// Appends a COMMITTED record: the answer of `op`, or to nobody (`NO_REPLY`) in particular, about `target`: a transaction or a handle.
+pub fn committed(out: &mut Vec<u8>, op: u32, target: (u32, u32), changed: &Changed) {
+    let start = out.len();
+    let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    let words =
+        [target.0, target.1, count(changed.tables.len()), count(changed.rows.len()), u32::from(changed.truncated)];
+    let mut head = header(0, op, kind::COMMITTED, 0, words);
+    if op == super::NO_REPLY {
+        head.flags = 0;
+    }
+    head.append(out);
+    for table in &changed.tables {
+        out.extend_from_slice(&count(table.len()).to_le_bytes());
+        out.extend_from_slice(table.as_bytes());
+    }
+    pad(out, start);
+    for row in &changed.rows {
+        out.extend_from_slice(&row.table.to_le_bytes());
+        out.extend_from_slice(&row.kind.to_le_bytes());
+        out.extend_from_slice(&row.rowid.to_le_bytes());
+    }
+    let size = count(out.len().saturating_sub(start));
+    if let Some(field) = out.get_mut(start..).and_then(<[u8]>::first_chunk_mut) {
+        *field = size.to_le_bytes();
+    }
 }
 
 /// Appends an ERROR record, the final one of `op`.
 pub fn error(out: &mut Vec<u8>, op: u32, error: &ErrorRecord<'_>) {
     let message = cut(error.message);
     let half = u16::from(error.code);
-    let words = |length| [error.sqlite.cast_unsigned(), error.offset.cast_unsigned(), length, 0, 0];
+    let words = |length| [error.sqlite.cast_unsigned(), error.offset.cast_unsigned(), length, error.statement, 0];
     // The cut message always fits.
     let _ = with_text(out, message, |size, length| header(size, op, kind::ERROR, half, words(length)));
 }
 
-/// Appends an OPENED record, the final one of `op`: the database handle and its canonical path.
+/// Appends an OPENED record, the final one of `op`: the database handle, the engine behind it, and its canonical path.
 ///
 /// In place of a path that no record can hold it appends an ERROR of [`ErrorCode::TooLarge`].
-pub fn opened(out: &mut Vec<u8>, op: u32, handle: u32, generation: u32, path: &str) {
-    let written =
-        with_text(out, path, |size, length| header(size, op, kind::OPENED, 0, [handle, generation, length, 0, 0]));
+pub fn opened(out: &mut Vec<u8>, op: u32, handle: u32, generation: u32, engine: u32, path: &str) {
+    let words = |length| [handle, generation, length, engine, 0];
+    let written = with_text(out, path, |size, length| header(size, op, kind::OPENED, 0, words(length)));
     if written.is_err() {
         let message = "the canonical path of the database is too long";
-        error(out, op, &ErrorRecord { code: ErrorCode::TooLarge, sqlite: 0, offset: -1, message });
+        error(out, op, &ErrorRecord { code: ErrorCode::TooLarge, sqlite: 0, offset: -1, statement: 0, message });
     }
 }
 
@@ -192,6 +198,13 @@ pub fn opened(out: &mut Vec<u8>, op: u32, handle: u32, generation: u32, path: &s
 #[must_use]
 pub fn is_last(record: &[u8]) -> bool {
     Header::split(record).is_ok_and(|(header, ..)| header.flags & flag::LAST != 0)
+}
+
+/// The operation that a complete small record ends; `None` if it ends none.
+#[must_use]
+pub fn finished_op(record: &[u8]) -> Option<u32> {
+    let op = record.get(4..8).and_then(<[u8]>::first_chunk)?;
+    (record.get(9)? & flag::LAST != 0).then(|| u32::from_le_bytes(*op))
 }
 
 const HEADER_ONLY: u32 = 32;
@@ -224,104 +237,16 @@ fn cut(message: &str) -> &str {
     (0..=MAX_MESSAGE).rev().find_map(|end| message.get(..end)).unwrap_or_default()
 }
 
-/// One completion as a client in Rust reads it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Completion<'a> {
-    /// The operation that is answered.
-    pub op: u32,
-    /// Whether this is the final record of the operation.
-    pub last: bool,
-    /// What is answered.
-    pub body: Body<'a>,
-}
-
-/// What a completion answers.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Body<'a> {
-    /// A chunk of rows.
-    Rows(Chunk<'a>),
-    /// What a statement changed.
-    Changes {
-        /// Rows that the statement inserted, updated or deleted.
-        changes: i64,
-        /// Rowid of the connection's last insert.
-        last_insert_rowid: i64,
-    },
-    /// It is done.
-    Done,
-    /// A transaction has begun.
-    Grant {
-        /// Its index.
-        transaction: u32,
-        /// Generation of the index.
-        generation: u32,
-    },
-    /// It failed.
-    Error(ErrorRecord<'a>),
-    /// A database is open.
-    Opened {
-        /// Index of the handle.
-        handle: u32,
-        /// Generation of the index.
-        generation: u32,
-        /// The file's canonical path.
-        path: &'a str,
-    },
-}
-
-impl<'a> Completion<'a> {
-    /// Reads the first record of `bytes`, checks it completely, and gives it with what follows it.
-    ///
-    /// # Errors
-    ///
-    /// Any [`WireError`] if the record does not follow the format.
-    pub fn parse(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), WireError> {
-        let (header, content, rest) = Header::split(bytes)?;
-        let known = match header.kind {
-            kind::ROWS => flag::LAST | flag::UTF8 | flag::CHANGES | flag::OPEN,
-            _ => flag::LAST,
-        };
-        if header.flags & !known != 0 {
-            return Err(WireError::Flags(header.flags));
-        }
-        let mut content = Reader::new(content);
-        let body = Self::body(&header, &mut content)?;
-        content.end()?;
-        Ok((Self { op: header.op, last: header.flags & flag::LAST != 0, body }, rest))
-    }
-
-    fn body(header: &Header, content: &mut Reader<'a>) -> Result<Body<'a>, WireError> {
-        let [first, second, third, ..] = header.words;
-        Ok(match header.kind {
-            kind::ROWS => Body::Rows(Chunk::parse(header, content)?),
-            kind::CHANGES => Body::Changes { changes: content.i64()?, last_insert_rowid: content.i64()? },
-            kind::DONE => Body::Done,
-            kind::GRANT => Body::Grant { transaction: first, generation: second },
-            kind::ERROR => Body::Error(ErrorRecord {
-                code: ErrorCode::try_from(header.half)?,
-                sqlite: first.cast_signed(),
-                offset: second.cast_signed(),
-                message: text(content, third)?,
-            }),
-            kind::OPENED => Body::Opened { handle: first, generation: second, path: text(content, third)? },
-            unknown => return Err(WireError::Kind(unknown)),
-        })
-    }
-}
-
-fn text<'a>(content: &mut Reader<'a>, length: u32) -> Result<&'a str, WireError> {
-    let length = usize::try_from(length).map_err(|_| WireError::TooLarge)?;
-    str::from_utf8(content.block(length)?).map_err(|_| WireError::Text)
-}
-
 const _: () = assert!(HEADER == 32, "HEADER_ONLY and HEADER_AND_CHANGES say it again as u32");
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{Body, Completion};
+    use std::sync::Arc;
 
     const ERROR: ErrorRecord<'_> =
-        ErrorRecord { code: ErrorCode::Constraint, sqlite: 2067, offset: -1, message: "é: not unique" };
+        ErrorRecord { code: ErrorCode::Constraint, sqlite: 2067, offset: -1, statement: 3, message: "é: not unique" };
 
     fn read(record: &[u8]) -> Body<'_> {
         let (completion, rest) = Completion::parse(record).unwrap();
@@ -347,7 +272,7 @@ mod tests {
         #[rustfmt::skip]
         let expected = [
             40, 0, 0, 0, 9, 0, 0, 0, 5, 1, 2, 0, 0x13, 8, 0, 0,
-            255, 255, 255, 255, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            255, 255, 255, 255, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0,
             b'n', b'o', 0, 0, 0, 0, 0, 0,
         ];
         assert_eq!(out, expected);
@@ -360,16 +285,46 @@ mod tests {
         assert_eq!(read(&out), Body::Changes { changes: i64::MIN, last_insert_rowid: i64::MAX });
         out.clear();
         done(&mut out, 9);
-        assert_eq!(read(&out), Body::Done);
+        assert_eq!(read(&out), Body::Done { frames: 0 });
         out.clear();
-        grant(&mut out, 9, 1, u32::MAX);
-        assert_eq!(read(&out), Body::Grant { transaction: 1, generation: u32::MAX });
+        done_commit(&mut out, 9, 7);
+        assert_eq!(read(&out), Body::Done { frames: 7 });
+        out.clear();
+        let granted = Granted { transaction: 1, generation: u32::MAX, lock_wait_ms: 3, behind: 4 };
+        grant(&mut out, 9, granted);
+        assert_eq!(read(&out), Body::Grant(granted));
+        out.clear();
+        grant_group(&mut out, &[9, 8, 7], granted);
+        assert_eq!(read(&out), Body::GrantGroup { granted, ops: vec![9, 8, 7] });
+        out.clear();
+        let changed = Changed {
+            tables: vec![Arc::from("t"), Arc::from("ü")],
+            rows: vec![RowChange { table: 1, kind: 2, rowid: -3 }],
+            truncated: true,
+        };
+        committed(&mut out, 9, (5, 6), &changed);
+        assert_eq!(read(&out), Body::Committed { target: (5, 6), changed });
+        out.clear();
+        let checkpoint = Checkpointed { busy: true, log_frames: 2, checkpointed_frames: 1 };
+        checkpointed(&mut out, 9, checkpoint);
+        assert_eq!(read(&out), Body::Checkpointed(checkpoint));
         out.clear();
         error(&mut out, 9, &ERROR);
         assert_eq!(read(&out), Body::Error(ERROR));
         out.clear();
-        opened(&mut out, 9, 1, 2, "/tmp/ü.db");
-        assert_eq!(read(&out), Body::Opened { handle: 1, generation: 2, path: "/tmp/ü.db" });
+        opened(&mut out, 9, 1, 2, 3, "/tmp/ü.db");
+        assert_eq!(read(&out), Body::Opened { handle: 1, generation: 2, engine: 3, path: "/tmp/ü.db" });
+    }
+
+    #[test]
+    fn what_nobody_has_asked_for_ends_no_operation() {
+        let mut out = Vec::new();
+        ended(&mut out, 1, 2, ErrorCode::Abort, "aborted");
+        committed(&mut out, crate::wire::NO_REPLY, (1, 2), &Changed::default());
+        let (first, rest) = Completion::parse(&out).unwrap();
+        let (second, _) = Completion::parse(rest).unwrap();
+        assert_eq!((first.op, first.last, second.last), (crate::wire::NO_REPLY, false, false));
+        assert_eq!(first.body, Body::Ended { target: (1, 2), code: ErrorCode::Abort, message: "aborted" });
     }
 
     #[test]
@@ -398,7 +353,7 @@ mod tests {
         done(&mut out, 9);
         for (at, value, expected) in [
             (8, 0, WireError::Kind(0)),
-            (8, 7, WireError::Kind(7)),
+            (8, 11, WireError::Kind(11)),
             (9, 2, WireError::Flags(2)),
             (8, 2, WireError::Truncated),
         ] {

@@ -19,14 +19,20 @@
 //! ```text
 //!  4 u32 op           0xFFFFFFFF: no reply wanted
 //!  8 u8  kind         1 GET  2 ALL  3 RUN  4 EXEC  5 QUERY  6 BEGIN_READ  7 BEGIN_WRITE  8 COMMIT  9 ROLLBACK
-//!                     10 CURSOR  11 PULL  12 CLOSE_CURSOR
-//!  9 u8  flags        1 BIGINT  2 NAMED  128 TX
+//!                     10 CURSOR  11 PULL  12 CLOSE_CURSOR  13 SAVEPOINT  14 RELEASE  15 ROLLBACK_TO  16 BATCH
+//!                     17 CANCEL  18 BEGIN_BATCH  19 EXPIRE
+//!  9 u8  flags        1 BIGINT  2 NAMED  4 FIRST (BATCH), TABLES (COMMIT)  8 FINAL  16 TOTALS (BATCH)  128 TX
 //! 10 u16 params       number of parameters
 //! 12 u32 target       index of a transaction (flag TX), else of a database handle
 //! 16 u32 generation   of the target
 //! 20 u32 statement    id of the statement's text; 0: none
 //! 24 u32 cursor       id chosen by the caller, unique within its transaction
+//!                     RELEASE, ROLLBACK_TO: cursors with a larger id are closed
+//!                     CANCEL: the operation to be cancelled
+//!                     on a database: queueTimeoutMs + 1; 0: the handle's
 //! 28 u32 limit        rows per chunk; 0: 1,000
+//!                     BEGIN_*: timeoutMs + 1; 0: the handle's
+//!                     COMMIT, ROLLBACK of a group: how many of its closures were started
 //! 32 parameters, not aligned, one after the other, then padding to 8:
 //!    flag NAMED: u16 length, name in UTF-8 without its prefix
 //!    u8 tag, payload:
@@ -38,6 +44,10 @@
 //!      5 TEXT    u32 length, UTF-8
 //!      6 BLOB    u32 length, bytes
 //! ```
+//!
+//! BATCH is one statement of several that are accepted together: the first has FIRST, the last FINAL, all of them the same op,
+//! which the last one answers: with the rows of each statement in order, the last chunk of each marked CHANGES, or with
+//! TOTALS by one CHANGES record. BEGIN_* may have one TEXT parameter: where the transaction was taken.
 //!
 //! # Completions (engine to JavaScript)
 //!
@@ -72,22 +82,41 @@
 //! kind 2 CHANGES   32 i64 changes, 40 i64 last insert rowid
 //! kind 3 DONE      nothing more
 //! kind 4 GRANT     12 u32 transaction index, 16 u32 generation
+//! kind 3 DONE      12 u32 of a COMMIT: frames in the log after it
+//! kind 4 GRANT     12 u32 transaction index, 16 u32 generation, 20 u32 ms waited for another process's lock,
+//!                  24 u32 entries that wait behind it
 //! kind 5 ERROR     10 u16 code, 12 i32 SQLite extended code (0: none), 16 i32 offset in the SQL in
-//!                  UTF-8 bytes (-1: none), 20 u32 message bytes; 32 message in UTF-8, padded to 8
-//! kind 6 OPENED    12 u32 handle index, 16 u32 generation, 20 u32 path bytes; 32 canonical path in
-//!                  UTF-8, padded to 8
+//!                  UTF-8 bytes (-1: none), 20 u32 message bytes, 24 u32 statement of a batch, counted from 1
+//!                  (0: none); 32 message in UTF-8, padded to 8
+//! kind 6 OPENED    12 u32 handle index, 16 u32 generation, 20 u32 path bytes, 24 u32 engine: equal for all handles
+//!                  of one engine; 32 canonical path in UTF-8, padded to 8
+//! kind 7 COMMITTED answers a COMMIT with TABLES; without LAST and an op it tells a handle that listens
+//!                  12 u32 index, 16 u32 generation of either, 20 u32 tables, 24 u32 rows, 28 u32 1: more rows
+//!                  than listed; 32 per table u32 length and UTF-8, padded to 8 after the last; per row
+//!                  u32 table, u32 1 insert 2 update 3 delete, i64 row id
+//! kind 8 GRANT_GROUP  as GRANT, 28 u32 count; 32 u32 per operation, padded to 8
+//! kind 9 ENDED     no op, no LAST: a transaction was ended from outside. 10 u16 code, 12 u32 transaction index,
+//!                  16 u32 generation, 20 u32 message bytes; 32 message in UTF-8, padded to 8
+//! kind 10 CHECKPOINTED  12 u32 busy, 16 u32 frames in the log, 20 u32 of these in the file
 //! ```
 
+pub mod answer;
 pub mod chunk;
 pub mod completion;
+pub mod error_code;
 mod header;
 pub mod params;
 pub mod request;
 pub mod rows;
 pub mod shape;
 
+pub use answer::{Body, Completion};
 pub use chunk::{Cell, Chunk};
-pub use completion::{Body, Completion, ErrorCode, ErrorRecord, changes, done, error, grant, is_last, opened};
+pub use completion::{
+    Changed, Checkpointed, ErrorRecord, Granted, RowChange, changes, checkpointed, committed, done, done_commit, ended,
+    error, finished_op, grant, grant_group, is_last, opened,
+};
+pub use error_code::ErrorCode;
 pub use params::{OwnedParams, Param, Params, Value};
 pub use request::{Flags, Kind, NO_REPLY, Request, RequestHead, Requests, encode_request};
 pub use rows::{RowsHead, RowsWriter};

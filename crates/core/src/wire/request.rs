@@ -35,6 +35,20 @@ pub enum Kind {
     Pull = 11,
     /// Close a cursor; needs no reply.
     CloseCursor = 12,
+    /// Open a savepoint.
+    Savepoint = 13,
+    /// Release the innermost savepoint.
+    Release = 14,
+    /// Roll back to the innermost savepoint and release it.
+    RollbackTo = 15,
+    /// One statement of a batch.
+    Batch = 16,
+    /// Cancel an operation; needs no reply.
+    Cancel = 17,
+    /// A transaction for synchronous closures, shared with neighbours.
+    BeginBatch = 18,
+    /// End a transaction from outside; needs no reply.
+    Expire = 19,
 }
 
 impl TryFrom<u8> for Kind {
@@ -54,6 +68,13 @@ impl TryFrom<u8> for Kind {
             10 => Self::Cursor,
             11 => Self::Pull,
             12 => Self::CloseCursor,
+            13 => Self::Savepoint,
+            14 => Self::Release,
+            15 => Self::RollbackTo,
+            16 => Self::Batch,
+            17 => Self::Cancel,
+            18 => Self::BeginBatch,
+            19 => Self::Expire,
             unknown => return Err(WireError::Kind(unknown)),
         })
     }
@@ -70,10 +91,18 @@ impl Flags {
     pub const BIGINT: Self = Self(1);
     /// Parameters carry names.
     pub const NAMED: Self = Self(2);
+    /// BATCH: the first statement.
+    pub const FIRST: Self = Self(4);
+    /// COMMIT: to be answered by what was changed.
+    pub const TABLES: Self = Self(4);
+    /// BATCH: the last statement.
+    pub const FINAL: Self = Self(8);
+    /// BATCH: the sum of the changes is wanted, not the rows.
+    pub const TOTALS: Self = Self(16);
     /// The target is a transaction, else a database handle.
     pub const TX: Self = Self(128);
 
-    const KNOWN: u8 = Self::BIGINT.0 | Self::NAMED.0 | Self::TX.0;
+    const KNOWN: u8 = Self::BIGINT.0 | Self::NAMED.0 | Self::FIRST.0 | Self::FINAL.0 | Self::TOTALS.0 | Self::TX.0;
 
     /// Whether all flags of `other` are set.
     #[must_use]
@@ -295,7 +324,7 @@ mod tests {
                 Ok(kind) => assert_eq!(kind as u8, number),
                 Err(error) => {
                     assert_eq!(error, WireError::Kind(number));
-                    assert!(!(1..=12).contains(&number));
+                    assert!(!(1..=19).contains(&number));
                 }
             }
         }
@@ -304,9 +333,9 @@ mod tests {
     #[test]
     fn unknown_flags_are_refused() {
         let mut record = encoded(&[]);
-        record[9] |= 4;
+        record[9] |= 32;
         let error = Requests::new(&record).next().unwrap().unwrap_err();
-        assert_eq!(error, (Some(HEAD.op), WireError::Flags(132)));
+        assert_eq!(error, (Some(HEAD.op), WireError::Flags(160)));
     }
 
     #[test]

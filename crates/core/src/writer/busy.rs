@@ -1,16 +1,20 @@
 //! Owns what the write queue does when it cannot go on: another process holds the lock, or its connection was lost.
 
 use super::{
-    Arc, AssertUnwindSafe, Backoff, Connection, Duration, Entry, Error, Instant, Lane, Queue, State, Waiting, Writer,
-    catch_unwind, engine_failed, exit, runtime,
+    Arc, AssertUnwindSafe, Backoff, Connection, Entry, Error, Instant, Lane, Queue, Reply, State, Waiting, Watch, Work,
+    Writer, catch_unwind, engine_failed, exit, fail_entries, runtime,
 };
 use crate::connection::Role;
 
 impl Waiting {
     /// Whether it has waited for a foreign lock as long as its handle allows.
     fn is_late(&self, busy_since: Instant, now: Instant) -> bool {
-        let limit = self.reply().and_then(|reply| reply.lease()).map(|lease| lease.handle().busy_timeout);
-        limit.is_some_and(|limit: Duration| now.duration_since(self.since.unwrap_or(busy_since)) >= limit)
+        // A checkpoint tells by its answer that readers were in the way.
+        if matches!(self.work, Work::Checkpoint { .. }) {
+            return false;
+        }
+        let limit = self.reply().map(Reply::busy_timeout);
+        limit.is_some_and(|limit| now.duration_since(self.since.unwrap_or(busy_since)) >= limit)
     }
 }
 
@@ -24,6 +28,7 @@ impl Writer {
             let busy_since = *queue.busy_since.get_or_insert(now);
             let late = queue.line.remove_if(|waiting| waiting.is_late(busy_since, now));
             queue.connection = Some(connection);
+            queue.figures.busy_waits += 1;
             if queue.line.is_empty() {
                 queue.state = State::Idle;
                 queue.calm();
@@ -51,10 +56,6 @@ impl Writer {
         }
     }
 
-    pub(super) fn no_longer_busy(&self) {
-        self.queue.lock().calm();
-    }
-
     /// Replaces a connection that did not come back clean. Busy: tried again by timer.
     pub(super) fn reopen(self: &Arc<Self>) {
         self.reopen_after(Backoff::new());
@@ -71,7 +72,7 @@ impl Writer {
             }));
             match opened {
                 Ok(Ok(connection)) => {
-                    writer.queue.lock().interrupt = Arc::clone(&connection.interrupt);
+                    writer.queue.lock().watch = Watch::new(Arc::clone(&connection.interrupt));
                     writer.drain(Box::new(connection), None);
                 }
                 Ok(Err(error)) if Error::is_busy(&error) => {
@@ -93,7 +94,7 @@ impl Writer {
 
 impl Queue {
     /// The file is not busy, or nobody waits for it.
-    fn calm(&mut self) {
+    pub(super) fn calm(&mut self) {
         if self.busy_since.take().is_some() {
             self.backoff = Backoff::new();
         }
@@ -104,7 +105,5 @@ impl Queue {
 fn tell(late: impl IntoIterator<Item = Entry<Waiting>>, error: &Error) {
     let message = "another process holds the write lock of the file, and held it for all of busyTimeoutMs".to_owned();
     let error = Error { message, ..error.clone() };
-    for entry in late {
-        entry.work.fail(&error);
-    }
+    fail_entries(late, &error);
 }

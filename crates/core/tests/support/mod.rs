@@ -13,8 +13,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use sqlflow_core::wire::{Body, Cell, Completion, Flags, Kind, Param, RequestHead, Value, encode_request};
-use sqlflow_core::{Client, Drained, ErrorCode, OpenOptions, Storage};
+use sqlflow_core::wire::{
+    Body, Cell, Changed, Checkpointed, Completion, Flags, Granted, Kind, NO_REPLY, Param, RequestHead, Value,
+    encode_request,
+};
+use sqlflow_core::{CheckpointMode, Client, Drained, ErrorCode, Listening, OpenOptions, Storage};
 
 /// A hang is a failure.
 pub const WATCHDOG: Duration = Duration::from_secs(30);
@@ -27,6 +30,10 @@ pub enum Answer {
     Done,
     Grant(Target),
     Opened(Target),
+    Group(Target, Vec<u32>),
+    Committed(Changed),
+    Ended { target: Target, code: ErrorCode, message: String },
+    Checkpointed(Checkpointed),
     Error { code: ErrorCode, sqlite: i32, message: String },
 }
 
@@ -46,6 +53,12 @@ pub struct Target {
     pub index: u32,
     pub generation: u32,
     pub transaction: bool,
+}
+
+impl Target {
+    fn granted(granted: Granted) -> Self {
+        Self { index: granted.transaction, generation: granted.generation, transaction: true }
+    }
 }
 
 impl Answer {
@@ -68,6 +81,44 @@ impl Answer {
         }
     }
 
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Error { message, .. } | Self::Ended { message, .. } => message,
+            other => panic!("an error was expected, not {other:?}"),
+        }
+    }
+
+    /// What a commit has changed.
+    pub fn changed(self) -> Changed {
+        match self {
+            Self::Committed(changed) => changed,
+            other => panic!("a commit was expected, not {other:?}"),
+        }
+    }
+
+    pub fn checkpointed(&self) -> Checkpointed {
+        match self {
+            Self::Checkpointed(done) => *done,
+            other => panic!("a checkpoint was expected, not {other:?}"),
+        }
+    }
+
+    /// The transaction of a group of closures, and their operations.
+    pub fn group(self) -> (Target, Vec<u32>) {
+        match self {
+            Self::Group(transaction, ops) => (transaction, ops),
+            other => panic!("a group was expected, not {other:?}"),
+        }
+    }
+
+    /// The transaction that was ended from outside, and why.
+    pub fn ended(&self) -> (Target, ErrorCode) {
+        match self {
+            Self::Ended { target, code, .. } => (*target, *code),
+            other => panic!("the end of a transaction was expected, not {other:?}"),
+        }
+    }
+
     pub fn target(&self) -> Target {
         match self {
             Self::Grant(target) | Self::Opened(target) => *target,
@@ -84,6 +135,7 @@ pub struct Env {
     next_op: u32,
     answers: VecDeque<(u32, Answer)>,
     parts: HashMap<u32, Vec<Vec<Stored>>>,
+    news: VecDeque<Answer>,
     buffer: Vec<u8>,
     /// Records of each look into the mailbox.
     pub drained: Vec<usize>,
@@ -104,6 +156,7 @@ impl Env {
             next_op: 0,
             answers: VecDeque::new(),
             parts: HashMap::new(),
+            news: VecDeque::new(),
             buffer: vec![0; 1024 * 1024 + 64 * 1024],
             drained: Vec::new(),
         }
@@ -140,8 +193,111 @@ impl Env {
 
     pub fn ask_close(&mut self, handle: Target) -> u32 {
         let op = self.op();
-        self.client.close(op, handle.index, handle.generation);
+        self.client.close(op, handle.index, handle.generation, None);
         op
+    }
+
+    /// Asks for a close that ends what is not over after `patience`.
+    pub fn ask_close_within(&mut self, handle: Target, patience: Duration) -> u32 {
+        let op = self.op();
+        self.client.close(op, handle.index, handle.generation, Some(patience));
+        op
+    }
+
+    pub fn checkpoint(&mut self, handle: Target, mode: CheckpointMode) -> Answer {
+        let op = self.op();
+        self.client.checkpoint(op, handle.index, handle.generation, mode);
+        self.wait(op)
+    }
+
+    /// One figure of the database, by its place.
+    pub fn stat(&mut self, handle: Target, at: usize) -> f64 {
+        self.client.stats(handle.index, handle.generation).unwrap().values().get(at).copied().unwrap()
+    }
+
+    pub fn listen(&mut self, handle: Target, listening: Listening) {
+        self.client.listen(handle.index, handle.generation, listening);
+    }
+
+    /// Cancels an operation of `target`.
+    pub fn cancel(&mut self, target: Target, op: u32) {
+        self.send(target, Kind::Cancel, op);
+    }
+
+    /// Ends a transaction from outside.
+    pub fn expire(&mut self, transaction: Target) {
+        self.send(transaction, Kind::Expire, 0);
+    }
+
+    fn send(&mut self, target: Target, kind: Kind, cursor: u32) {
+        let head = RequestHead { op: NO_REPLY, cursor, ..Self::head(target, kind) };
+        let mut record = Vec::new();
+        encode_request(&mut record, &head, &[]).unwrap();
+        self.client.submit(&record);
+    }
+
+    fn head(target: Target, kind: Kind) -> RequestHead {
+        RequestHead {
+            op: NO_REPLY,
+            kind,
+            flags: if target.transaction { Flags::TX } else { Flags::NONE },
+            target: target.index,
+            generation: target.generation,
+            statement: 0,
+            cursor: 0,
+            limit: 0,
+        }
+    }
+
+    /// Asks for a batch of statements without parameters.
+    pub fn ask_batch(&mut self, target: Target, statements: &[&str]) -> u32 {
+        let op = self.op();
+        for (at, sql) in statements.iter().enumerate() {
+            let mut head = RequestHead { op, statement: self.statement(sql), ..Self::head(target, Kind::Batch) };
+            if at == 0 {
+                head.flags = head.flags | Flags::FIRST;
+            }
+            if at + 1 == statements.len() {
+                head.flags = head.flags | Flags::FINAL;
+            }
+            let mut record = Vec::new();
+            encode_request(&mut record, &head, &[]).unwrap();
+            self.client.submit(&record);
+        }
+        op
+    }
+
+    /// Commits, and asks what was changed.
+    pub fn commit_changed(&mut self, transaction: Target) -> Answer {
+        let op = self.op();
+        let mut head = RequestHead { op, ..Self::head(transaction, Kind::Commit) };
+        head.flags = head.flags | Flags::TABLES;
+        let mut record = Vec::new();
+        encode_request(&mut record, &head, &[]).unwrap();
+        self.client.submit(&record);
+        self.wait(op)
+    }
+
+    /// Ends a group of closures of which `started` were started.
+    pub fn commit_group(&mut self, transaction: Target, started: u32) -> Answer {
+        let op = self.op();
+        let head = RequestHead { op, limit: started, ..Self::head(transaction, Kind::Commit) };
+        let mut record = Vec::new();
+        encode_request(&mut record, &head, &[]).unwrap();
+        self.client.submit(&record);
+        self.wait(op)
+    }
+
+    /// Waits for the next record that answers no operation.
+    pub fn news(&mut self) -> Answer {
+        let deadline = Instant::now() + WATCHDOG;
+        loop {
+            self.poll();
+            if let Some(answer) = self.news.pop_front() {
+                return answer;
+            }
+            self.sleep_until_woken(deadline);
+        }
     }
 
     pub fn close(&mut self, handle: Target) -> Answer {
@@ -292,6 +448,10 @@ impl Env {
                 }
                 *rows = std::mem::take(parts);
             }
+            if op == NO_REPLY {
+                self.news.push_back(answer);
+                continue;
+            }
             assert!(completion.last);
             self.parts.remove(&op);
             self.answers.push_back((op, answer));
@@ -350,10 +510,14 @@ fn answer_of(body: &Body<'_>) -> Answer {
             Answer::Rows { rows, open: chunk.open(), changes: chunk.changes() }
         }
         Body::Changes { changes, last_insert_rowid } => Answer::Changes { changes, rowid: last_insert_rowid },
-        Body::Done => Answer::Done,
-        Body::Grant { transaction, generation } => {
-            Answer::Grant(Target { index: transaction, generation, transaction: true })
+        Body::Done { .. } => Answer::Done,
+        Body::Grant(granted) => Answer::Grant(Target::granted(granted)),
+        Body::GrantGroup { granted, ref ops } => Answer::Group(Target::granted(granted), ops.clone()),
+        Body::Committed { ref changed, .. } => Answer::Committed(changed.clone()),
+        Body::Ended { target: (index, generation), code, message } => {
+            Answer::Ended { target: Target { index, generation, transaction: true }, code, message: message.to_owned() }
         }
+        Body::Checkpointed(checkpoint) => Answer::Checkpointed(checkpoint),
         Body::Opened { handle, generation, .. } => {
             Answer::Opened(Target { index: handle, generation, transaction: false })
         }

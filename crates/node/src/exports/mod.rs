@@ -20,7 +20,10 @@ pub(crate) fn define(scope: Scope<'_>, object: Value<'_>, bridge: &Bridge) -> Re
     bridge.define::<1, statement::ForgetStatement>(scope, object)?;
     bridge.define::<1, statement::ShapeNames>(scope, object)?;
     bridge.define::<3, database::Open>(scope, object)?;
-    bridge.define::<3, database::Close>(scope, object)?;
+    bridge.define::<4, database::Close>(scope, object)?;
+    bridge.define::<4, database::Checkpoint>(scope, object)?;
+    bridge.define::<2, database::Stats>(scope, object)?;
+    bridge.define::<3, database::Listen>(scope, object)?;
     bridge.define::<1, process::ProcessExit>(scope, object)?;
     bridge.define::<0, process::Info>(scope, object)
 }
