@@ -174,7 +174,7 @@ describe('an integer beyond the safe ones', () => {
       WHERE value < 4999) SELECT value FROM n`);
     await forEachForm(db, async (form) => {
       if (form.single) return;
-      const other = db.all(sql, [], { bigint: true });
+      const other = db.outside(() => db.all(sql, [], { bigint: true }));
       await refused(() => form.rows(sql), IntegerOutOfRangeError, /column 2\b/, form.name);
       assert.equal((await other)[3500]?.['wide'], 9_007_199_254_740_993n);
       assert.equal((await form.rows('SELECT value FROM generated')).length, 5_000, form.name);

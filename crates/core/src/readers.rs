@@ -19,7 +19,7 @@ use crate::mailbox::{Mailbox, Resume};
 use crate::reply::Reply;
 use crate::runtime::{self, Lane};
 use crate::sync::{Mutex, MutexGuard};
-use crate::transaction::{Askers, Expiry, State, Terms, Transaction};
+use crate::transaction::{Askers, State, Terms, Transaction};
 use crate::writer::{WATCH_EVERY, patience};
 
 mod gate;
@@ -300,7 +300,7 @@ impl Readers {
     pub(crate) fn end_all(self: &Arc<Self>, handle: u64) {
         let transactions = self.transactions();
         for transaction in transactions.iter().filter(|transaction| transaction.terms.handle == handle) {
-            transaction.expire(Expiry::Closed);
+            transaction.close_now();
         }
         let (_, interrupts) = self.take_out(|reply| reply.came_by(handle));
         for interrupt in interrupts {

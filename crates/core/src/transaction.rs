@@ -160,6 +160,15 @@ pub(crate) enum Askers {
     Group(Vec<GroupPlace>),
 }
 
+impl Askers {
+    fn fail(self, error: &Error) {
+        match self {
+            Self::One(reply) => reply.fail(error),
+            Self::Group(places) => places.into_iter().for_each(|place| place.reply.fail(error)),
+        }
+    }
+}
+
 /// What is asked of an open transaction.
 pub(crate) enum Request {
     Statement {
@@ -401,6 +410,25 @@ impl Transaction {
             owed(askers);
         }
         self.enqueue(Request::Rollback { ending: None });
+    }
+
+    /// Ends the transaction because its handle is closing and has no more patience, granted or taken.
+    pub(crate) fn close_now(self: &Arc<Self>) {
+        self.revoke(|askers| askers.fail(&error::closed_by_timeout()));
+        self.expire(Expiry::Closed);
+    }
+
+    /// Takes the grant back at once if it is wanted no more. To be called once the transaction can be found by those who end it from
+    /// outside: they set their flags before they look for it. `false`: it was taken back.
+    pub(crate) fn still_wanted(self: &Arc<Self>) -> bool {
+        let given_up = match &*self.askers.lock() {
+            Some(Askers::One(reply)) => reply.given_up(),
+            // The closures of a group are looked at one by one when they are started.
+            Some(Askers::Group(_)) | None => None,
+        };
+        let Some(error) = given_up else { return true };
+        self.revoke(|askers| askers.fail(&error));
+        false
     }
 
     /// Ends the transaction from outside: state first, so that every later statement fails; then what waits is answered, and

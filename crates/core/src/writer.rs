@@ -23,7 +23,7 @@ use crate::reply::Reply;
 use crate::runtime::{self, Lane};
 use crate::sql::Sql;
 use crate::sync::{Mutex, MutexGuard};
-use crate::transaction::{Askers, Expiry, Terms, Transaction};
+use crate::transaction::{Askers, Terms, Transaction};
 
 mod busy;
 mod grant;
@@ -491,7 +491,7 @@ impl Writer {
             (queue.line.take_out(is_its), Arc::clone(&queue.watch.interrupt), held)
         };
         if let Some(transaction) = held {
-            transaction.expire(Expiry::Closed);
+            transaction.close_now();
         }
         interrupt_until_ended(interrupt, Target::Handle(handle));
         fail_entries(removed, &error::closed_by_timeout());

@@ -174,7 +174,9 @@ impl Readers {
                 let begun = Begun { connection, terms, listeners: None, lock_wait, behind };
                 let transaction = Arc::new(Transaction::new(begun, Askers::One(reply), Arc::clone(&mailbox), release));
                 self.remember(&transaction, seq, revocations);
-                mailbox.grant(transaction);
+                if transaction.still_wanted() {
+                    mailbox.grant(transaction);
+                }
                 Ran::Away
             }
             Err(error) if error.is_busy() => {

@@ -40,7 +40,9 @@ impl Writer {
             queue.state = State::Held { transaction: Arc::clone(&transaction), seq, revocations };
             (!std::mem::replace(&mut queue.watching, true), transaction)
         };
-        mailbox.grant(transaction);
+        if transaction.still_wanted() {
+            mailbox.grant(transaction);
+        }
         if watch {
             self.watch();
         }
