@@ -12,25 +12,26 @@ use std::time::{Duration, Instant};
 use crate::sync::Mutex;
 
 use crate::connection::{Connection, Role};
-use crate::error::{self, Error, ErrorCode};
-use crate::execute::{Batch, OwnedCall};
+use crate::error::{self, Error};
 use crate::handle::Lease;
 use crate::interrupt::{Interrupt, Target, interrupt_until_ended};
 use crate::listeners::Listeners;
 use crate::mailbox::Mailbox;
-use crate::reply::Reply;
 use crate::runtime::{self, Lane};
-use crate::sql::Sql;
 
 mod cursors;
 mod drain;
 mod finish;
+mod request;
 mod stream;
 mod sync;
+mod terms;
 
 use cursors::Core;
 pub(crate) use cursors::{Opening, Reads};
+pub(crate) use request::{Ending, Request, SavepointStep};
 pub(crate) use sync::SyncRequest;
+pub(crate) use terms::{Access, Askers, Expiry, GroupPlace, Terms};
 
 /// Where a transaction is in its life. Only [`Transaction::move_to`] changes it, by compare-and-swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,184 +47,6 @@ pub(crate) enum State {
     Expired = 3,
     /// Over.
     Closed = 4,
-}
-
-/// Why a transaction was ended from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Expiry {
-    /// The environment did not take the grant in time.
-    Revoked,
-    /// The closure settled while a statement was under way.
-    Unfinished,
-    /// It was open for longer than it may be.
-    TimedOut,
-    /// Its signal was aborted.
-    Aborted,
-    /// Its database is being closed, and had no more patience.
-    Closed,
-    /// The environment is gone.
-    Abandoned,
-}
-
-impl Expiry {
-    /// Whether the environment has to be told: its closure knows nothing of it.
-    fn is_news(self) -> bool {
-        match self {
-            Self::TimedOut | Self::Aborted | Self::Closed => true,
-            Self::Revoked | Self::Unfinished | Self::Abandoned => false,
-        }
-    }
-
-    fn error(self, terms: &Terms) -> Error {
-        match self {
-            Self::Unfinished => Error::new(
-                ErrorCode::UnfinishedQuery,
-                "the closure settled while this statement was under way, so the transaction was rolled back; await every statement inside the closure",
-            ),
-            Self::TimedOut => Error::new(
-                ErrorCode::TransactionTimeout,
-                format!(
-                    "the transaction was open for longer than {} ({} ms) and was rolled back{}",
-                    terms.access.timeout_option(),
-                    terms.limit.as_millis(),
-                    terms.taken_at()
-                ),
-            ),
-            Self::Aborted => {
-                Error::new(ErrorCode::Abort, "the transaction was aborted by its signal and was rolled back")
-            }
-            Self::Closed => error::closed_by_timeout(),
-            Self::Revoked | Self::Abandoned => error::transaction_closed(),
-        }
-    }
-}
-
-/// What a transaction is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
-    Read,
-    Write,
-    /// Synchronous closures that share it.
-    Batch,
-}
-
-impl Access {
-    /// How it is begun in JavaScript.
-    pub(crate) fn method(self) -> &'static str {
-        match self {
-            Self::Read => "db.read",
-            Self::Write => "db.write",
-            Self::Batch => "db.batch",
-        }
-    }
-
-    fn timeout_option(self) -> &'static str {
-        match self {
-            Self::Read => "readTimeoutMs",
-            Self::Write | Self::Batch => "transactionTimeoutMs",
-        }
-    }
-}
-
-/// On what terms a transaction was asked for.
-#[derive(Clone, Debug)]
-pub(crate) struct Terms {
-    pub(crate) access: Access,
-    /// How long it may be open; zero: for ever.
-    pub(crate) limit: Duration,
-    /// The handle it came by.
-    pub(crate) handle: u64,
-    /// Where it was asked for, if stacks are captured.
-    pub(crate) taken: Option<Arc<str>>,
-}
-
-impl Terms {
-    /// Where it was taken, as the end of a message.
-    pub(crate) fn taken_at(&self) -> String {
-        self.taken.as_ref().map_or_else(String::new, |stack| format!("; it was taken\n{stack}"))
-    }
-}
-
-/// The place that one closure of a group had in the queue, and has again if it was not started.
-pub(crate) struct GroupPlace {
-    pub(crate) seq: u64,
-    pub(crate) seen: Option<Instant>,
-    pub(crate) since: Option<Instant>,
-    pub(crate) terms: Terms,
-    pub(crate) reply: Reply,
-}
-
-/// Those who asked for a transaction.
-pub(crate) enum Askers {
-    One(Reply),
-    /// Synchronous closures of one environment, at least one.
-    Group(Vec<GroupPlace>),
-}
-
-impl Askers {
-    fn fail(self, error: &Error) {
-        match self {
-            Self::One(reply) => reply.fail(error),
-            Self::Group(places) => places.into_iter().for_each(|place| place.reply.fail(error)),
-        }
-    }
-}
-
-/// What is asked of an open transaction.
-pub(crate) enum Request {
-    Statement {
-        reply: Reply,
-        call: OwnedCall,
-    },
-    Script {
-        reply: Reply,
-        sql: Arc<Sql>,
-    },
-    OpenCursor {
-        reply: Reply,
-        call: OwnedCall,
-        opening: Opening,
-    },
-    Pull {
-        reply: Reply,
-        cursor: u32,
-        limit: usize,
-    },
-    CloseCursor {
-        cursor: u32,
-    },
-    Savepoint {
-        reply: Reply,
-        step: SavepointStep,
-    },
-    Batch {
-        reply: Reply,
-        batch: Batch,
-    },
-    Commit {
-        ending: Ending,
-    },
-    /// `ending`: who asked; nobody after an expiry.
-    Rollback {
-        ending: Option<Ending>,
-    },
-}
-
-/// A step of a savepoint. The cursors with a larger number than `above` were opened in it, and end with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SavepointStep {
-    Open,
-    Release { above: u32 },
-    RollBack { above: u32 },
-}
-
-/// Who ends a transaction, and what they want to know.
-pub(crate) struct Ending {
-    pub(crate) reply: Reply,
-    /// What was changed.
-    pub(crate) wants_changed: bool,
-    /// Of a group: how many of its closures were started.
-    pub(crate) started: usize,
 }
 
 /// Who may run, and what waits.
@@ -555,49 +378,6 @@ impl Transaction {
         match self.role {
             Role::Writer => Lane::Write,
             Role::Reader => Lane::Read,
-        }
-    }
-}
-
-impl Request {
-    /// Whether a statement somebody waits for is behind it; the end of the transaction does not wait for others.
-    fn is_awaited(&self) -> bool {
-        match self {
-            Self::Statement { .. }
-            | Self::Script { .. }
-            | Self::OpenCursor { .. }
-            | Self::Pull { .. }
-            | Self::Savepoint { .. }
-            | Self::Batch { .. } => true,
-            Self::CloseCursor { .. } | Self::Commit { .. } | Self::Rollback { .. } => false,
-        }
-    }
-
-    fn op(&self) -> Option<u32> {
-        match self {
-            Self::Statement { reply, .. }
-            | Self::Script { reply, .. }
-            | Self::OpenCursor { reply, .. }
-            | Self::Pull { reply, .. }
-            | Self::Savepoint { reply, .. }
-            | Self::Batch { reply, .. }
-            | Self::Commit { ending: Ending { reply, .. } }
-            | Self::Rollback { ending: Some(Ending { reply, .. }) } => Some(reply.op()),
-            Self::CloseCursor { .. } | Self::Rollback { ending: None } => None,
-        }
-    }
-
-    fn fail(self, error: &Error) {
-        match self {
-            Self::Statement { reply, .. }
-            | Self::Script { reply, .. }
-            | Self::OpenCursor { reply, .. }
-            | Self::Pull { reply, .. }
-            | Self::Savepoint { reply, .. }
-            | Self::Batch { reply, .. }
-            | Self::Commit { ending: Ending { reply, .. } }
-            | Self::Rollback { ending: Some(Ending { reply, .. }) } => reply.fail(error),
-            Self::CloseCursor { .. } | Self::Rollback { ending: None } => {}
         }
     }
 }

@@ -28,92 +28,14 @@ use crate::transaction::{Askers, Terms, Transaction};
 mod busy;
 mod grant;
 mod log;
+mod queue;
 
 use grant::Granted;
 use log::Truncation;
+use queue::{Figures, Queue, State, Waiting};
 
 pub(crate) use grant::{WATCH_EVERY, patience, told};
-
-/// What waits for the writer.
-pub(crate) enum Work {
-    /// One statement or batch, to be committed by the engine, together with its neighbours.
-    Run(Member),
-    /// A script in a transaction of its own.
-    Script { reply: Reply, sql: Arc<Sql> },
-    /// An interactive transaction.
-    Begin { reply: Reply, terms: Terms },
-    /// A synchronous closure, which shares a transaction with its neighbours of the same environment.
-    Closure { reply: Reply, terms: Terms },
-    /// A checkpoint that was asked for.
-    Checkpoint { reply: Reply, mode: CheckpointMode },
-    /// The log is too long, and no reader is in the way.
-    Truncate { gate: Gate },
-    /// The end of the queue: closes the connection.
-    Close { done: Box<dyn FnOnce() + Send> },
-}
-
-struct Waiting {
-    /// When it came, if the file was busy then; the time before does not count.
-    since: Option<Instant>,
-    /// Shares no transaction: its group was rolled back.
-    alone: bool,
-    work: Work,
-}
-
-/// Where the connection is.
-enum State {
-    /// In the queue; nothing waits.
-    Idle,
-    /// With the drain.
-    Draining,
-    /// In the queue, until a timer tries again: another process holds the lock.
-    Waiting,
-    /// With a transaction; what its entry must remember should the grant be revoked.
-    Held { transaction: Arc<Transaction>, seq: u64, revocations: u32 },
-    /// Nowhere: the engine failed, or it is closed.
-    Gone,
-}
-
-struct Queue {
-    line: Line<Waiting>,
-    state: State,
-    /// Here while the state is `Idle` or `Waiting`.
-    connection: Option<Box<Connection>>,
-    busy_since: Option<Instant>,
-    backoff: Backoff,
-    /// Looks at the connection, wherever that is.
-    watch: Watch,
-    /// A timer looks at who has the connection.
-    watching: bool,
-    /// What a gate for the truncation of the log has come to.
-    truncation: Truncation,
-    figures: Figures,
-}
-
-/// What the writer has done so far.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Figures {
-    pub(crate) log_frames: u32,
-    pub(crate) log_bytes: u64,
-    pub(crate) commits: u64,
-    pub(crate) rollbacks: u64,
-    pub(crate) groups: u64,
-    pub(crate) members: u64,
-    pub(crate) checkpoints: u64,
-    pub(crate) truncations: u64,
-    pub(crate) busy_waits: u64,
-    pub(crate) cache: CacheFigures,
-}
-
-/// What the writer is at, and what it has done.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct WriterFigures {
-    /// 0 idle, 1 running, 2 waiting for another process, 3 held by a transaction, 4 gone.
-    pub(crate) state: u8,
-    pub(crate) queued: usize,
-    pub(crate) held_for: Duration,
-    pub(crate) done: Figures,
-}
+pub(crate) use queue::{Work, WriterFigures};
 
 /// The writer of one database.
 pub(crate) struct Writer {
@@ -139,41 +61,6 @@ enum Step {
 
 /// Most closures of one group; their time bounds it as well.
 const MOST_CLOSURES: usize = 256;
-
-impl Waiting {
-    fn new(work: Work) -> Self {
-        Self { since: None, alone: false, work }
-    }
-
-    fn reply(&self) -> Option<&Reply> {
-        match &self.work {
-            Work::Run(Member { reply, .. })
-            | Work::Script { reply, .. }
-            | Work::Begin { reply, .. }
-            | Work::Closure { reply, .. }
-            | Work::Checkpoint { reply, .. } => Some(reply),
-            Work::Truncate { .. } | Work::Close { .. } => None,
-        }
-    }
-
-    fn fail(self, error: &Error) {
-        match self.work {
-            Work::Run(Member { reply, .. })
-            | Work::Script { reply, .. }
-            | Work::Begin { reply, .. }
-            | Work::Closure { reply, .. }
-            | Work::Checkpoint { reply, .. } => reply.fail(error),
-            Work::Truncate { gate } => drop(gate),
-            Work::Close { done } => done(),
-        }
-    }
-}
-
-impl Waits for Waiting {
-    fn env(&self) -> Option<u64> {
-        self.reply().map(Reply::env)
-    }
-}
 
 impl Writer {
     pub(crate) fn new(
@@ -495,19 +382,6 @@ impl Writer {
         }
         interrupt_until_ended(interrupt, Target::Handle(handle));
         fail_entries(removed, &error::closed_by_timeout());
-    }
-
-    /// What the writer is at.
-    pub(crate) fn stats(&self) -> WriterFigures {
-        let queue = self.queue.lock();
-        let (state, held_for) = match &queue.state {
-            State::Idle => (0, Duration::ZERO),
-            State::Draining => (1, queue.watch.seen_for()),
-            State::Waiting => (2, queue.busy_since.map_or(Duration::ZERO, |since| since.elapsed())),
-            State::Held { transaction, .. } => (3, transaction.open_for()),
-            State::Gone => (4, Duration::ZERO),
-        };
-        WriterFigures { state, queued: queue.line.len(), held_for, done: queue.figures }
     }
 
     /// Removes what an environment that is gone has queued.
