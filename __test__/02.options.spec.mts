@@ -13,6 +13,7 @@ import {
   checkListenerOptions,
   checkOpenOptions,
   checkPath,
+  checkRollbackOptions,
   checkSyncOptions,
   queryMode,
 } from '../dist/options.js';
@@ -47,11 +48,16 @@ describe('options of open', () => {
         queueTimeoutMs: 30_000,
         maxQueued: 10_000,
         logLimitBytes: 67_108_864,
+        migrations: 0,
+        migrate: 'always',
+        migrationHistory: 'sqlflow',
       },
       bigint: false,
       captureStacks: false,
       reentrancy: 'auto',
       querier: undefined,
+      migrations: undefined,
+      onMigration: undefined,
     });
   });
 
@@ -124,6 +130,52 @@ describe('options of open', () => {
       open({ querier: { ...pair, wirte: both } }),
       /unknown part of querier "wirte", did you mean "write"\?/,
     );
+  });
+
+  it('take migrations as a folder, a list or an object, as they are', () => {
+    const sources = [
+      './migrations',
+      [],
+      [{ name: '1_a', sql: '' }],
+      {},
+      { '1_a.sql': 'SELECT 1' },
+      Object.create(null),
+    ];
+    for (const source of [...sources, runInNewContext("({ '1_a.sql': 'SELECT 1' })"), runInNewContext('[]')]) {
+      const { migrations, native } = checkOpenOptions({ migrations: source }, false);
+      assert.equal(migrations, source);
+      assert.equal(native.migrations, 0);
+    }
+    const others = checkOpenOptions({ migrate: 'create', migrationHistory: 'goose' }, true).native;
+    assert.deepEqual([others.migrate, others.migrationHistory], ['create', 'goose']);
+    const onMigration = () => {};
+    assert.equal(checkOpenOptions({ onMigration }, false).onMigration, onMigration);
+    checkOpenOptions({ readOnly: true, migrations: [] }, false);
+  });
+
+  it('name what is wrong with those of migrations', () => {
+    const kinds =
+      'migrations must be the path of a folder, an array of { name, sql } or an object of file names to SQL, got ';
+    assert.equal(open({ migrations: 1 }), `${kinds}a number`);
+    assert.equal(open({ migrations: null }), `${kinds}null`);
+    assert.equal(open({ migrations: () => [] }), `${kinds}a function`);
+    // None of these has properties of its own, and would be no migrations.
+    assert.equal(open({ migrations: new Map([['1_a.sql', '']]) }), `${kinds}an object`);
+    assert.equal(open({ migrations: Promise.resolve([]) }), `${kinds}an object`);
+    assert.equal(
+      open({ migrations: new URL('file:///migrations') }),
+      `${kinds}an object of class URL; use fileURLToPath`,
+    );
+    assert.equal(
+      open({ migrations: '' }),
+      "migrations must not be empty; './migrations' is a folder, [] is no migrations",
+    );
+    assert.equal(open({ migrations: 'a\0b' }), 'migrations must not contain NUL, got "a\\u0000b"');
+    assert.equal(open({ migrate: true }), "migrate must be 'always' or 'create', got true");
+    assert.equal(open({ migrationHistory: 'Goose' }), "migrationHistory must be 'sqlflow' or 'goose', got \"Goose\"");
+    assert.equal(open({ onMigration: {} }), 'onMigration must be a function, got an object');
+    assert.equal(open({ migration: [] }), 'unknown option "migration", did you mean "migrations"?');
+    assert.equal(open({ onMigrations: [] }), 'unknown option "onMigrations", did you mean "onMigration"?');
   });
 
   it('refuse a temporary database that is never written', () => {
@@ -281,7 +333,7 @@ describe('options of db.iterate', () => {
 });
 
 describe('what else is given to a database', () => {
-  it('is checked: options of close, of onCommit, and the mode of a checkpoint', () => {
+  it('is checked: options of close, of onCommit, of rollback, and the mode of a checkpoint', () => {
     assert.equal(checkCloseOptions(undefined), undefined);
     assert.equal(checkCloseOptions({}), undefined);
     assert.equal(checkCloseOptions({ timeoutMs: 0 }), 0);
@@ -299,6 +351,26 @@ describe('what else is given to a database', () => {
       message(() => checkListenerOptions({ rowids: true })),
       'unknown option "rowids", did you mean "rowIds"?',
     );
+    const onMigration = () => {};
+    assert.deepEqual(checkRollbackOptions({ to: 0 }), { to: 0, onMigration: undefined });
+    assert.deepEqual(checkRollbackOptions({ to: 20_240_131_120_000, onMigration }), {
+      to: 20_240_131_120_000,
+      onMigration,
+    });
+    for (const [given, says] of [
+      [undefined, 'rollback needs { to: version }, got undefined'],
+      [3, 'rollback needs { to: version }, got a number'],
+      [{}, 'rollback needs { to: version }; 0 undoes all migrations'],
+      [{ to: -1 }, 'to must be an integer from 0 to 9007199254740991, got -1'],
+      [{ to: '3' }, 'to must be an integer from 0 to 9007199254740991, got "3"'],
+      [{ to: 1, version: 1 }, 'unknown option "version"; known are to, onMigration'],
+      [{ to: 1, onMigration: 1 }, 'onMigration must be a function, got 1'],
+    ] as const) {
+      assert.equal(
+        message(() => checkRollbackOptions(given)),
+        says,
+      );
+    }
     checkCheckpointMode('truncate');
     assert.equal(
       message(() => checkCheckpointMode('FULL')),

@@ -3,12 +3,24 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { describe, it } from 'node:test';
+import { MigrationFailedError } from '../dist/errors.js';
 import { Decoder } from '../dist/native/decode.js';
 import { Failure } from '../dist/native/failure.js';
 import { Operation, Outcome } from '../dist/native/operations.js';
 import { Reader } from '../dist/native/reader.js';
 import { Flag } from '../dist/native/wire.js';
-import { buffer, type Cell, changes, checkpointed, done, error, type RowsRecord, rows } from './completion-records.mjs';
+import {
+  buffer,
+  type Cell,
+  changes,
+  checkpointed,
+  done,
+  error,
+  history,
+  migrated,
+  type RowsRecord,
+  rows,
+} from './completion-records.mjs';
 
 function operation(outcome: Outcome, mode = 0): Operation {
   const made = new Operation(0);
@@ -233,10 +245,41 @@ describe('an error record', () => {
 
   it('of every code has a class of its own', () => {
     const names = new Set<string>();
-    for (let code = 1; code <= 29; code++) names.add(failure(error(code, 'x')).toError('').name);
-    assert.equal(names.size, 29);
+    for (let code = 1; code <= 34; code++) names.add(failure(error(code, 'x')).toError('').name);
+    assert.equal(names.size, 34);
     assert.equal(names.has('SqlflowError'), false);
     assert.equal(failure(error(999, 'x')).toError('').name, 'SqlflowError');
+  });
+
+  it('of migrations has fields: what happened, the file, the line, the version', () => {
+    const message = 'near "TABEL": syntax error\u001f002_add-users table.sql\u001f7\u001f2';
+    const made = failure(error(30, message, 1)).toError('');
+    assert.ok(made instanceof MigrationFailedError);
+    assert.equal(made.message, 'near "TABEL": syntax error');
+    assert.deepEqual([made.file, made.line, made.version], ['002_add-users table.sql', 7, 2]);
+    assert.deepEqual([made.sqliteCode, made.sql, made.offset, made.cause], [1, undefined, undefined, undefined]);
+  });
+
+  it('of migrations may lack any of the fields', () => {
+    const place = (code: number, message: string) => {
+      const { message: text, file, line, version } = failure(error(code, message)).toError('') as MigrationFailedError;
+      return [text, file, line, version];
+    };
+    for (let code = 30; code <= 34; code++) {
+      assert.deepEqual(place(code, 'x\u001f\u001f\u001f'), ['x', undefined, undefined, undefined]);
+    }
+    assert.deepEqual(place(34, 'x\u001fä.sql\u001f\u001f'), ['x', 'ä.sql', undefined, undefined]);
+    const last = 2n ** 63n - 1n;
+    assert.deepEqual(place(33, `x\u001f\u001f\u001f${last}`), ['x', undefined, undefined, last]);
+    assert.deepEqual(place(31, 'x\u001f\u001f\u001f20240131120000'), ['x', undefined, undefined, 20_240_131_120_000]);
+    assert.deepEqual(place(30, 'a\u001fb\u001ff.sql\u001f1\u001f3'), ['a\u001fb', 'f.sql', 1, 3]);
+    assert.deepEqual(place(30, 'no fields'), ['no fields', undefined, undefined, undefined]);
+  });
+
+  it('of another kind has none', () => {
+    const made = failure(error(1, 'a\u001fb\u001f1\u001f2')).toError('');
+    assert.equal(made.message, 'a\u001fb\u001f1\u001f2');
+    assert.equal('file' in made, false);
   });
 });
 
@@ -248,6 +291,51 @@ describe('other answers', () => {
   it('of a checkpoint say how far it came', () => {
     const expected = { busy: true, logFrames: 9, checkpointedFrames: 4 };
     assert.deepEqual(decode(checkpointed(true, 9, 4), Outcome.checkpoint), expected);
+  });
+
+  it('of a history list migrations, one after the other without padding', () => {
+    const record = history([
+      { version: 1n, state: 1, name: 'init', appliedAt: 1_700_000_000_123n },
+      { version: 20_240_131_120_000n, state: 1, name: 'add-users täble', appliedAt: 0n },
+      { version: 2n ** 63n - 1n, state: 2, name: '', appliedAt: -1n },
+      { version: -(2n ** 53n) + 1n, state: 0, name: '😀', appliedAt: 0n },
+      { version: -(2n ** 63n), state: 0, name: 'x', appliedAt: 0n },
+    ]);
+    assert.equal(record.length % 8, 0);
+    const expected = [
+      { version: 1, name: 'init', state: 'applied', appliedAt: new Date('2023-11-14T22:13:20.123Z') },
+      { version: 20_240_131_120_000, name: 'add-users täble', state: 'applied' },
+      { version: 2n ** 63n - 1n, name: '', state: 'unknown', appliedAt: new Date(-1) },
+      { version: Number.MIN_SAFE_INTEGER, name: '😀', state: 'pending' },
+      { version: -(2n ** 63n), name: 'x', state: 'pending' },
+    ];
+    assert.deepEqual(decode(record, Outcome.history), expected);
+    assert.deepEqual(decode(history([]), Outcome.history), []);
+    // Whatever stands before it in the buffer.
+    const reader = new Reader(buffer([done(), record, done()]));
+    const decoder = new Decoder(
+      () => [],
+      () => {},
+    );
+    assert.deepEqual(decoder.value(reader, done().length, operation(Outcome.history)), expected);
+  });
+
+  it('of a migration tell its progress, when somebody wants to know, and keep no rows', () => {
+    const one = { version: 2n ** 60n, name: 'add-users täble', index: 2, total: 3, ms: 17 };
+    const reader = new Reader(buffer([done(), migrated(one), migrated({ ...one, version: 3n, index: 3 })]));
+    const decoder = new Decoder(
+      () => [],
+      () => {},
+    );
+    const opening = operation(Outcome.opened);
+    const first = done().length;
+    decoder.collect(reader, first, opening);
+    const told: unknown[] = [];
+    opening.progress = (progress) => told.push(progress);
+    decoder.collect(reader, first, opening);
+    decoder.collect(reader, first + migrated(one).length, opening);
+    assert.deepEqual(told, [one, { ...one, version: 3, index: 3 }]);
+    assert.equal(opening.rows, undefined);
   });
 
   it('of a batch with sums are counts', () => {

@@ -7,7 +7,14 @@ import {
   type Checkpoint,
   type Commit,
   Database,
+  DatabaseNewerThanCodeError,
   type DatabaseStats,
+  MigrationFailedError,
+  type MigrationFile,
+  type MigrationInfo,
+  type MigrationProgress,
+  type MigrationSource,
+  MigrationSourceError,
   NoRowsError,
   type OpenOptions,
   type QueryResult,
@@ -30,6 +37,7 @@ import {
   type WriteStatement,
   WriteTransaction,
 } from 'sqlflow';
+import { type TestDatabaseOptions, testDatabase } from 'sqlflow/testing';
 
 /** `true` when the two types are the same one, not only assignable to each other. */
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
@@ -289,6 +297,150 @@ export async function queriers(path: string): Promise<void> {
   await Database.open(path, { querier: 'tx' });
 }
 
+/** What closures may get: an object made by a function, its methods typed by themselves. */
+function cities(tx: ReadTransaction) {
+  return {
+    tx,
+    byName: (name: string) => tx.get<City>('SELECT * FROM city WHERE name = ?', [name]),
+    *names() {
+      for (const { name } of tx.sync.iterate<City>('SELECT * FROM city')) yield name;
+    },
+  };
+}
+function cityEditor(tx: WriteTransaction) {
+  return { ...cities(tx), rename: async (from: string, to: string) => (await tx.run(from, [to])).changes };
+}
+
+export async function factories(path: string): Promise<void> {
+  const reading = await Database.open(path, { querier: cities });
+  is<Database<ReturnType<typeof cities>, ReturnType<typeof cities>>>()(reading);
+  is<City | undefined>()(await reading.read((q) => q.byName('x')));
+  is<City | undefined>()(await reading.write(async (q) => await q.byName('x')));
+  is<string[]>()(await reading.read((q) => [...q.names()]));
+
+  const both = await Database.open(path, { bigint: true, querier: { read: cities, write: cityEditor } });
+  is<Database<ReturnType<typeof cities>, ReturnType<typeof cityEditor>>>()(both);
+  is<number>()(await both.write((q) => q.rename('a', 'b')));
+  is<{ city: City | undefined; changes: number }>()(
+    await both.write(async (q, tx) => {
+      is<WriteTransaction>()(tx);
+      return { city: await q.byName('x'), changes: (await tx.run('DELETE FROM city')).changes };
+    }),
+  );
+  await both.read((q, tx) => {
+    is<ReadTransaction>()(tx);
+    is<ReadTransaction>()(q.tx);
+    // @ts-expect-error what is made for `read` does not write
+    q.rename;
+  });
+
+  const mixed = await Database.open(path, { querier: { read: cities, write: (tx) => new CityWriter(tx) } });
+  is<Database<ReturnType<typeof cities>, CityWriter>>()(mixed);
+  const one = await Database.open(path, {
+    querier: { read: (tx) => new CityReader(tx), write: (tx) => new CityReader(tx) },
+  });
+  is<Database<CityReader, CityReader>>()(one);
+  const literal = await Database.open(path, { querier: (tx) => ({ run: tx.run.bind(tx), kind: 'x' as const }) });
+  is<'x'>()(await literal.write((q) => q.kind));
+
+  // A function that opens hands the types on.
+  const open = (file: string) => Database.open(file, { querier: { read: cities, write: cityEditor } });
+  const service = async (db: Awaited<ReturnType<typeof open>>) => await db.write((q) => q.rename('a', 'b'));
+  is<number>()(await service(both));
+  // A variable of options keeps them.
+  const options = { readers: 2, querier: (tx: WriteTransaction) => new Cities(tx) };
+  is<Database<Cities, Cities>>()(await Database.open(path, options));
+
+  // @ts-expect-error a class is made with new
+  await Database.open(path, { querier: Cities });
+  // @ts-expect-error in both forms
+  await Database.open(path, { querier: { read: CityReader, write: CityWriter } });
+  // @ts-expect-error it gets a transaction
+  await Database.open(path, { querier: (name: string) => name });
+  // @ts-expect-error what writes cannot be made from what reads
+  await Database.open(path, { querier: { read: cityEditor, write: cityEditor } });
+}
+
+export async function migrations(path: string, db: Database, error: unknown): Promise<void> {
+  const list: readonly MigrationFile[] = [{ name: '001_init', sql: 'CREATE TABLE city (name)' }];
+  const fixed = [{ name: '001_init', sql: 'CREATE TABLE city (name)' }] as const;
+  const texts: Record<string, string> = {};
+  const modules: Record<string, { default: string }> = {};
+  const mixed = { './001_init.sql': 'x', './002_b.sql': { default: 'x' } };
+  const each: MigrationSource[] = ['./migrations', [], list, fixed, texts, modules, mixed];
+  for (const source of each) is<Database>()(await Database.open(path, { migrations: source }));
+  is<Database<Cities, Cities>>()(
+    await Database.open(path, {
+      migrations: modules,
+      migrate: 'create',
+      migrationHistory: 'goose',
+      onMigration: (progress) => is<MigrationProgress>()(progress),
+      querier: (tx) => new Cities(tx),
+    }),
+  );
+  await Database.open(path, {
+    onMigration({ version, name, index, total, ms }) {
+      is<number | bigint>()(version);
+      is<string>()(name);
+      is<number>()(index + total + ms);
+    },
+  });
+  // @ts-expect-error a folder is a path
+  await Database.open(path, { migrations: new URL('file:///migrations') });
+  // @ts-expect-error a name and a text
+  await Database.open(path, { migrations: [{ name: '001_init' }] });
+  // @ts-expect-error texts
+  await Database.open(path, { migrations: { '001_init.sql': () => 'x' } });
+  // @ts-expect-error not a time to migrate
+  await Database.open(path, { migrate: 'never' });
+  // @ts-expect-error not a history
+  await Database.open(path, { migrationHistory: 'refinery' });
+
+  const history = await db.migrations();
+  is<MigrationInfo[]>()(history);
+  for (const { version, name, state, appliedAt } of history) {
+    is<number | bigint>()(version);
+    is<string>()(name);
+    is<'pending' | 'applied' | 'unknown'>()(state);
+    is<Date | undefined>()(appliedAt);
+  }
+  is<void>()(await db.rollback({ to: 0 }));
+  await db.rollback({ to: 3, onMigration: (progress) => is<MigrationProgress>()(progress) });
+  // @ts-expect-error where to must be said
+  await db.rollback();
+  // @ts-expect-error by its name
+  await db.rollback(3);
+
+  if (error instanceof MigrationFailedError) {
+    is<'MIGRATION_FAILED'>()(error.code);
+    is<string | undefined>()(error.file);
+    is<number | undefined>()(error.line);
+    is<number | bigint | undefined>()(error.version);
+  }
+  if (error instanceof MigrationSourceError) is<'MIGRATION_SOURCE'>()(error.code);
+  if (error instanceof DatabaseNewerThanCodeError) is<number | bigint | undefined>()(error.version);
+  // @ts-expect-error of migrations only
+  if (error instanceof SqlError) error.file;
+}
+
+export async function testing(): Promise<void> {
+  is<Database>()(await testDatabase());
+  is<Database>()(await testDatabase({ migrations: './migrations' }));
+  is<Database<Cities, Cities>>()(await testDatabase({ migrations: [], querier: (tx) => new Cities(tx) }));
+  is<Database<ReturnType<typeof cities>, ReturnType<typeof cityEditor>>>()(
+    await testDatabase({ querier: { read: cities, write: cityEditor } }),
+  );
+  await using db = await testDatabase();
+  const same: Database = db;
+  is<Database>()(same);
+  const options: TestDatabaseOptions = { readers: 1, synchronous: 'full', bigint: true };
+  await testDatabase(options);
+  // @ts-expect-error it is always new
+  await testDatabase({ readOnly: true });
+  // @ts-expect-error it has a path of its own
+  await testDatabase('a.db');
+}
+
 export async function options(path: string, db: Database): Promise<void> {
   const all: Required<OpenOptions> = {
     create: true,
@@ -304,6 +456,10 @@ export async function options(path: string, db: Database): Promise<void> {
     captureStacks: true,
     reentrancy: 'refuse',
     logLimitBytes: 65_536,
+    migrations: './migrations',
+    migrate: 'create',
+    migrationHistory: 'goose',
+    onMigration: () => {},
   };
   await Database.open(path, all);
   await Database.open(path, { readers: undefined });

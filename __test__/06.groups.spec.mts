@@ -45,7 +45,7 @@ class Waiting {
         if (child?.ended === false) this.bridge.endSavepointSync(child, 'rollback');
       }
     }
-    await turn.release(failed !== undefined);
+    await turn.release();
     if (failed !== undefined) throw failed;
     return name;
   }
@@ -201,7 +201,7 @@ describe('closures of a group', () => {
     group.results.push(
       group.bridge.beginBatch(handle, undefined).then(async (turn) => {
         group.bridge.savepointSync(turn.target);
-        await turn.release(true);
+        await turn.release();
         return 'a';
       }),
     );

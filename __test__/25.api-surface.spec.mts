@@ -80,8 +80,8 @@ describe('the methods of', () => {
       methods(db),
       [
         ...reading,
-        ...['batch', 'checkpoint', 'close', 'exec', 'onCommit', 'outside', 'path'],
-        ...['read', 'run', 'runMany', 'stats', 'write'],
+        ...['batch', 'checkpoint', 'close', 'exec', 'migrations', 'onCommit', 'outside', 'path'],
+        ...['read', 'rollback', 'run', 'runMany', 'stats', 'write'],
       ].sort(),
     );
     assert.equal(typeof db[Symbol.asyncDispose], 'function');

@@ -19,6 +19,7 @@ const LITTLE: Record<string, { count: number; seconds: number }> = {
   terminate: { count: 16, seconds: 0 },
   busy: { count: 4, seconds: 1 },
   cancel: { count: 50, seconds: 0 },
+  migrate: { count: 8, seconds: 0 },
 };
 
 for (const [name, { count, seconds }] of Object.entries(LITTLE)) {

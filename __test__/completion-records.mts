@@ -131,6 +131,45 @@ export function checkpointed(busy: boolean, logFrames: number, checkpointedFrame
   return withHeader(Reply.checkpointed, ReplyFlag.last, new Uint8Array(), { op, words });
 }
 
+/** A record of a migration that was run; not the last one of its operation. */
+export function migrated(
+  progress: { version: bigint; name: string; index: number; total: number; ms: number },
+  op = 0,
+): Uint8Array {
+  const name = TEXT.encode(progress.name);
+  const body = paddedBytes(concatenated([int64(progress.version), name]));
+  return withHeader(Reply.migrated, 0, body, {
+    op,
+    words: [progress.index, progress.total, progress.ms, name.length],
+  });
+}
+
+/** One migration of a history. */
+export interface HistoryEntry {
+  version: bigint;
+  state: number;
+  name: string;
+  /** Milliseconds since 1970; 0: unknown. */
+  appliedAt: bigint;
+}
+
+/** A record of the migrations of a database. */
+export function history(entries: readonly HistoryEntry[], op = 0): Uint8Array {
+  const parts = entries.map(({ version, state, name, appliedAt }) => {
+    const text = TEXT.encode(name);
+    const words = new Uint8Array(Uint32Array.of(state, text.length).buffer);
+    return concatenated([int64(version), words, int64(appliedAt), text]);
+  });
+  return withHeader(Reply.history, ReplyFlag.last, paddedBytes(concatenated(parts)), { op, words: [entries.length] });
+}
+
+/** A record of an opened database. */
+export function opened(index: number, generation: number, path: string, engine: number, op = 0): Uint8Array {
+  const bytes = TEXT.encode(path);
+  const words = [index, generation, bytes.length, engine];
+  return withHeader(Reply.opened, ReplyFlag.last, paddedBytes(bytes), { op, words });
+}
+
 /** A record of an error. */
 export function error(code: number, message: string, sqliteCode = 0, offset = -1, op = 0, statement = 0): Uint8Array {
   const bytes = TEXT.encode(message);
@@ -172,6 +211,10 @@ function counts({ changes: changed, lastInsertRowid }: { changes: bigint; lastIn
   view.setBigInt64(0, changed, true);
   view.setBigInt64(8, lastInsertRowid, true);
   return new Uint8Array(view.buffer);
+}
+
+function int64(value: bigint): Uint8Array {
+  return new Uint8Array(BigInt64Array.of(value).buffer);
 }
 
 function nameBytes(name: string): Uint8Array {

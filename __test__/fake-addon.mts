@@ -115,6 +115,22 @@ export class FakeAddon implements Native {
     return [];
   }
 
+  /** What a source is answered; by default it is right. */
+  answerDefinition: () => undefined | ArrayBuffer = () => undefined;
+
+  defineMigrations(...call: unknown[]): undefined | ArrayBuffer {
+    this.calls.push(['defineMigrations', ...call]);
+    return this.answerDefinition();
+  }
+
+  migrations(...call: unknown[]): void {
+    this.calls.push(['migrations', ...call]);
+  }
+
+  rollbackMigrations(...call: unknown[]): void {
+    this.calls.push(['rollbackMigrations', ...call]);
+  }
+
   open(...call: unknown[]): void {
     this.calls.push(['open', ...call]);
   }

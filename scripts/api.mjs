@@ -1,8 +1,9 @@
-// Rolls the types of src/index.ts up into index.d.ts; with --check only compares, and fails when the file is stale.
+// Rolls the types of src up into index.d.ts and testing.d.ts; with --check only compares, and fails when one is stale.
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
 import { Failed, main, ROOT, runPackage } from './step.mjs';
 
 const HEAD = `/// <reference lib="esnext.disposable" />
@@ -10,10 +11,23 @@ const HEAD = `/// <reference lib="esnext.disposable" />
 
 `;
 
-/** Writes index.d.ts; with `check` compares it instead. */
+/** Writes the committed types; with `check` compares them instead. */
 export function rollUp({ check = false } = {}) {
+  for (const [name, text] of [
+    ['index.d.ts', index()],
+    ['testing.d.ts', testing()],
+  ]) {
+    const file = join(ROOT, name);
+    if (!check) writeFileSync(file, HEAD + text);
+    else if (readFileSync(file, 'utf8').replaceAll('\r\n', '\n') !== HEAD + text) {
+      throw new Failed(`${name} is not what src says: run npm run api, review the difference and commit it`);
+    }
+  }
+}
+
+/** Everything that src/index.ts names, in one file. */
+function index() {
   const raw = join(ROOT, '.build', 'index.raw.d.ts');
-  const file = join(ROOT, 'index.d.ts');
   mkdirSync(join(ROOT, '.build'), { recursive: true });
   runPackage('dts-bundle-generator/dist/bin/dts-bundle-generator.js', [
     '--silent',
@@ -23,11 +37,20 @@ export function rollUp({ check = false } = {}) {
     ...['--out-file', raw],
     'src/index.ts',
   ]);
-  const text = HEAD + readFileSync(raw, 'utf8').replaceAll('\r\n', '\n').replaceAll('\t', '  ');
-  if (!check) writeFileSync(file, text);
-  else if (readFileSync(file, 'utf8').replaceAll('\r\n', '\n') !== text) {
-    throw new Failed('index.d.ts is not what src says: run npm run api, review the difference and commit it');
-  }
+  return readFileSync(raw, 'utf8').replaceAll('\r\n', '\n').replaceAll('\t', '  ');
+}
+
+/** What src/testing.ts adds. It takes its types from ./index.js, so that a `Database` is the same class by either path. */
+function testing() {
+  const source = readFileSync(join(ROOT, 'src', 'testing.ts'), 'utf8');
+  const { outputText, diagnostics } = ts.transpileDeclaration(source, {
+    fileName: 'testing.ts',
+    reportDiagnostics: true,
+    compilerOptions: { stripInternal: true, newLine: ts.NewLineKind.LineFeed },
+  });
+  for (const { messageText } of diagnostics ?? []) throw new Failed(ts.flattenDiagnosticMessageText(messageText, '\n'));
+  // Indented like index.d.ts, and without the first comment, which is about the source.
+  return outputText.replace(/^\/\/.*\n+/, '').replaceAll(/^( {4})+/gm, (indent) => indent.slice(indent.length / 2));
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) main(() => rollUp({ check: process.argv.includes('--check') }));

@@ -62,7 +62,7 @@ const STEPS = {
   },
   api: () => {
     installPackages();
-    step('index.d.ts', () => rollUp({ check: true }));
+    step('index.d.ts and testing.d.ts', () => rollUp({ check: true }));
   },
 };
 

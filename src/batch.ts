@@ -29,14 +29,7 @@ export function runBatch(
 ): Promise<unknown> {
   if (!transactions.hasSubscribers) return run(session, work, options, method, undefined);
   const record = new TransactionRecord(session.path, 'batch');
-  return traceTransaction(record, async () => {
-    try {
-      return await run(session, work, options, method, record);
-    } catch (error) {
-      record.ended('rollback');
-      throw error;
-    }
-  });
+  return traceTransaction(record, () => run(session, work, options, method, record));
 }
 
 async function run(
@@ -52,8 +45,9 @@ async function run(
     return await runGroupMember(session, work as (tx: SyncWrite) => unknown, options, method, record);
   }
   const statements = statementsOf(work);
-  const results = statements.length === 0 ? [] : await session.engine.batch(session.handle, statements, options);
-  record?.ended('commit');
+  if (statements.length === 0) return [];
+  const results = await session.engine.batch(session.handle, statements, options);
+  record?.committed(undefined);
   return results;
 }
 
@@ -65,19 +59,26 @@ async function runGroupMember<T>(
   method: CallableFunction,
   record: TransactionRecord | undefined,
 ): Promise<T> {
-  const turn = await session.engine.beginBatch(session.handle, session.wait(options, method));
-  record?.began(turn.target);
+  const wait = session.wait(options, method);
+  const turn = await session.engine.beginBatch(session.handle, wait);
   let value: T;
   try {
-    if (turn.aborted) throw abortedTurn(options?.signal);
+    if (turn.aborted) throw abortedTurn(wait?.signal);
+    record?.began(turn.target);
     value = runSavepointSync(session, turn.target, 'db.batch', enclosed(session, fn));
   } catch (error) {
+    if (!turn.aborted) record?.failed(error);
     // Its own error wins over what becomes of its neighbours.
-    await turn.release(true).catch(ignore);
+    await turn.release().catch(ignore);
     throw error;
   }
-  await turn.release(false);
-  record?.ended('commit');
+  try {
+    await turn.release();
+    record?.committed(undefined);
+  } catch (error) {
+    record?.failed(error);
+    throw error;
+  }
   return value;
 }
 

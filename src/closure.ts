@@ -2,7 +2,7 @@
 
 import { onAbort } from './abort-signals.js';
 import { callable } from './checks.js';
-import { AbortError, CommitOutcomeUnknownError, type SqlflowError, UnfinishedQueryError } from './errors.js';
+import { AbortError, type SqlflowError, UnfinishedQueryError } from './errors.js';
 import type { Engine, Target } from './native/engine.js';
 import type { Failure } from './native/failure.js';
 import { type CallOptions, checkCallOptions } from './options.js';
@@ -10,7 +10,7 @@ import type { Queriers } from './querier.js';
 import { inside } from './reentrancy.js';
 import { endByRollback } from './rollback.js';
 import type { Session } from './session.js';
-import { isThenable } from './thenable.js';
+import { type Then, thenOf } from './thenable.js';
 import { TransactionRecord, traceTransaction, transactions } from './trace.js';
 import { ReadTransaction, WriteTransaction } from './transaction.js';
 
@@ -58,17 +58,17 @@ async function run<T>(
     tx = access === 'read' ? queriers.readTransaction(session, target) : WriteTransaction.of(session, target);
     const whole = tx as WriteTransaction;
     const q = access === 'read' ? queriers.read(tx) : queriers.write(whole);
-    const result = session.detects ? inside(target, fn, q, whole) : fn(q, whole);
-    const value = isThenable(result) ? await unlessEnded(target, result) : result;
+    const result = session.detects ? inside(target, start, target, fn, q, whole) : start(target, fn, q, whole);
+    const value: T = result instanceof Promise ? await (result as Promise<T>) : (result as T);
     if (expiry?.sent === true) throw ENDED;
     if (target.unfinished) throw unfinished();
     if (access === 'read') {
       const ending = engine.endRead(target);
       if (ending !== undefined) await ending;
-      record?.ended('commit', 0);
+      record?.committed(0);
     } else {
       const { logFrames, commit } = await engine.end(target, 'commit');
-      record?.ended('commit', logFrames);
+      record?.committed(commit === undefined ? logFrames : undefined);
       WriteTransaction.committed(whole, commit);
     }
     return value;
@@ -76,7 +76,7 @@ async function run<T>(
     // By its signal it is over from the abort on, also when the closure has settled before the engine could say so.
     const fromOutside = target.endedBy !== undefined || expiry?.sent === true;
     if (!target.ended) await endByRollback(engine, target);
-    record?.ended(error instanceof CommitOutcomeUnknownError ? undefined : 'rollback');
+    record?.failed(error);
     if (!fromOutside) throw error;
     const reason = errorFromOutside(target.endedBy, signal);
     engine.disown(target);
@@ -103,11 +103,21 @@ class Expiry {
   }
 }
 
-/** What the closure gives, unless its transaction is ended from outside before. Stacks of errors lead through it to the caller. */
-function unlessEnded<T>(target: Target, result: PromiseLike<T>): Promise<T> {
+/**
+ * Runs the closure; what can be waited for is given as a promise. A query that is lazy starts with its `then`, which is
+ * called here, where it counts as inside.
+ */
+function start<T>(target: Target, fn: Closure<unknown>, q: unknown, tx: WriteTransaction): T | Promise<T> {
+  const result = fn(q, tx);
+  const then = thenOf(result);
+  return then === undefined ? (result as T) : unlessEnded<T>(target, result, then);
+}
+
+/** What the closure promises, unless its transaction is ended from outside before. Stacks of errors lead through it to the caller. */
+function unlessEnded<T>(target: Target, result: unknown, then: Then): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     target.onEnded = () => reject(ENDED);
-    result.then(resolve, reject);
+    then.call(result, resolve as (value: unknown) => void, reject);
   });
 }
 

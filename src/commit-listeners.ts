@@ -1,10 +1,10 @@
 // Who wants to know of commits, and how they are told.
 
-import { AsyncResource } from 'node:async_hooks';
 import type { Commit } from './commits.js';
 import { DatabaseClosedError } from './errors.js';
+import { guardedListener } from './listener.js';
 import type { Engine, Target } from './native/engine.js';
-import { isThenable } from './thenable.js';
+import { outside } from './reentrancy.js';
 
 /** A function that is told of a commit. */
 export type CommitListener = (commit: Commit) => void;
@@ -14,16 +14,7 @@ const Detail = { nothing: 0, tables: 1, rowIds: 2 } as const;
 
 /** A listener as it is kept: bound to the async context it was registered in, and unable to do harm. */
 export function guarded(listener: CommitListener): CommitListener {
-  const bound = AsyncResource.bind(listener, 'sqlflow.onCommit');
-  return (commit) => {
-    try {
-      // A listener that is an async function is none of its type, and common.
-      const result: unknown = bound(commit);
-      if (isThenable(result)) result.then(undefined, warn);
-    } catch (error) {
-      warn(error);
-    }
-  };
+  return guardedListener(listener, 'onCommit', 'the commit stands');
 }
 
 /** The listeners of `db.onCommit` of one database. */
@@ -44,7 +35,8 @@ export class CommitListeners {
   add(listener: CommitListener, rowIds: boolean): () => void {
     if (this.#closed) throw new DatabaseClosedError('the database was closed');
     const key = Symbol('listener');
-    this.#listeners.set(key, { tell: guarded(listener), rowIds });
+    // It may live for long, and is none of the closure that registers it, whose transaction it would keep.
+    this.#listeners.set(key, { tell: outside(() => guarded(listener)), rowIds });
     try {
       this.#listen();
     } catch (error) {
@@ -74,11 +66,4 @@ export class CommitListeners {
       tell(rowIds ? commit : { tables: commit.tables, truncated: false });
     }
   };
-}
-
-function warn(error: unknown): void {
-  const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  process.emitWarning(`A listener of onCommit failed; the commit stands: ${reason}`, {
-    code: 'SQLFLOW_LISTENER_FAILED',
-  });
 }

@@ -6,7 +6,11 @@ import { callable } from './checks.js';
 import { type Closure, runClosure } from './closure.js';
 import { CommitListeners } from './commit-listeners.js';
 import type { Commit } from './commits.js';
+import { OptionError } from './errors.js';
+import { guardedListener } from './listener.js';
 import { ManagedCursor } from './managed-cursor.js';
+import type { MigrationInfo, MigrationProgress } from './migration-history.js';
+import { MigrationSources } from './migrations.js';
 import { engine } from './native/addon.js';
 import { type Checkpoint, type CheckpointMode, Form } from './native/engine.js';
 import {
@@ -21,10 +25,12 @@ import {
   checkListenerOptions,
   checkOpenOptions,
   checkPath,
+  checkRollbackOptions,
   type IterateOptions,
   type ObjectRowOptions,
   type OpenOptions,
   type QueryOptions,
+  type RollbackOptions,
   type SplitQuerier,
 } from './options.js';
 import { type Queriers, queriersOf } from './querier.js';
@@ -36,6 +42,9 @@ import { type DatabaseStats, statsOf } from './stats.js';
 import type { SyncWrite } from './sync.js';
 import type { ReadTransaction, WriteTransaction } from './transaction.js';
 import type { ArrayRow, QueryResult, Row, RunResult, SqlParameters } from './values.js';
+
+/** The migrations that databases of this thread are opened with. */
+export const sources = new MigrationSources((names, texts) => engine.defineMigrations(names, texts));
 
 /**
  * An open database.
@@ -61,11 +70,15 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
   readonly #session: Session;
   readonly #queriers: Queriers;
   readonly #listeners: CommitListeners;
+  /** The number of the migrations it was opened with; 0: none. */
+  readonly #migrations: number;
   #closing: Promise<void> | undefined = undefined;
+  #afterClose: (() => Promise<void>) | undefined = undefined;
 
-  private constructor(session: Session, queriers: Queriers) {
+  private constructor(session: Session, queriers: Queriers, migrations: number) {
     this.#session = session;
     this.#queriers = queriers;
+    this.#migrations = migrations;
     this.#listeners = new CommitListeners(session.engine, session.handle);
   }
 
@@ -75,10 +88,16 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
    * A second open of the same file in this process, worker threads included, shares its engine; it is closed with the
    * last handle.
    *
+   * With `migrations` the file has the schema that the code expects before the promise resolves. When they fail, the file
+   * is as it was before the one that failed, and nothing stays open.
+   *
    * @param path the file, relative to the working directory
    * @throws OptionError for an option that is unknown or not accepted; CannotOpenError, NotADatabaseError,
    *   CorruptDatabaseError or IoError for the file; BusyError when another process held it for `busyTimeoutMs`;
-   *   OptionsConflictError when it is open in this process with other options
+   *   OptionsConflictError when it is open in this process with other options; MigrationSourceError for migrations that
+   *   are wrong in themselves, before the file is touched; MigrationFailedError for one that could not be run;
+   *   MigrationDivergentError, MigrationMissingError and DatabaseNewerThanCodeError when they do not fit those that the
+   *   file has, and nothing was run
    */
   static open<R, W>(path: string, options: OpenOptions & { querier: SplitQuerier<R, W> }): Promise<Database<R, W>>;
   /**
@@ -93,13 +112,29 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
   static open(path: string, options?: OpenOptions): Promise<Database>;
   static async open(path: string, options?: OpenOptions): Promise<Database<unknown, unknown>> {
     const memory = checkPath(path) === ':memory:';
-    const { native, bigint, querier, captureStacks, reentrancy } = checkOpenOptions(options, memory);
-    const opened = await engine.open(memory ? path : resolve(path), native, bigint);
+    const checked = checkOpenOptions(options, memory);
+    const { native, bigint, querier, captureStacks, reentrancy, migrations } = checked;
+    const file = memory ? path : resolve(path);
+    const onMigration = told(checked.onMigration);
+    if (migrations !== undefined) {
+      const id = sources.idOf(migrations);
+      native.migrations = typeof id === 'number' ? id : await id;
+    }
+    const opened = await engine.open(file, native, bigint, onMigration);
     const session = new Session(engine, opened.target, memory ? path : opened.path, {
       captureStacks,
       detects: detects(reentrancy),
     });
-    return new Database<unknown, unknown>(session, queriersOf(querier));
+    return new Database<unknown, unknown>(session, queriersOf(querier), native.migrations);
+  }
+
+  /**
+   * Has `clean` run when `db` is closed, as the last part of its close.
+   *
+   * @internal
+   */
+  static afterClose<R, W>(db: Database<R, W>, clean: () => Promise<void>): void {
+    db.#afterClose = clean;
   }
 
   /** The canonical path of the file; `':memory:'` for a temporary database. */
@@ -321,6 +356,41 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
   }
 
   /**
+   * The migrations, those of the option `migrations` and those that the database has, by version, and which are applied.
+   *
+   * A read of its own. Without the option there are only those of the database, all of them `'unknown'`; with the option
+   * and `migrate: 'create'` or `readOnly` some may be `'pending'`.
+   *
+   * @throws ReentrantAccessError inside a closure; CorruptDatabaseError; IoError; DatabaseClosedError
+   */
+  async migrations(): Promise<MigrationInfo[]> {
+    this.#session.refuseReentrance('migrations');
+    return await this.#session.engine.migrations(this.#session.handle);
+  }
+
+  /**
+   * Undoes migrations: runs the Down parts of all that are applied above version `to`, the newest first, each in a
+   * transaction of its own with the change of the history.
+   *
+   * Nothing is run unless every one of them is among the `migrations` of this open, unchanged, and has a Down part. When
+   * one fails, it is rolled back, and those before it stay undone. Meant for development and for taking back a release:
+   * Down parts drop what was stored since.
+   *
+   * @throws MigrationFailedError for one that failed or has no Down part; MigrationDivergentError, MigrationMissingError and
+   *   DatabaseNewerThanCodeError when the migrations do not fit those of the file; OptionError, also when the database was
+   *   opened without `migrations`; ReentrantAccessError inside a closure; BusyError; ReadOnlyDatabaseError;
+   *   DatabaseClosedError
+   */
+  async rollback(options: RollbackOptions): Promise<void> {
+    const { to, onMigration } = checkRollbackOptions(options);
+    if (this.#migrations === 0) {
+      throw new OptionError('rollback needs the Down parts: open the database with the option migrations');
+    }
+    this.#session.refuseReentrance('rollback');
+    await this.#session.engine.rollbackMigrations(this.#session.handle, to, told(onMigration));
+  }
+
+  /**
    * What the database is doing at this moment and has done since it was opened, by all handles of the file in this process.
    *
    * Costs microseconds, waits for nothing and may be called inside a closure. It still tells while the database is being
@@ -358,7 +428,8 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
       if (this.#closing === undefined) {
         for (const cursor of this.#session.cursors) cursor.databaseClosed();
         this.#listeners.databaseClosed();
-        this.#closing = this.#session.engine.close(this.#session.handle, timeoutMs);
+        const closing = this.#session.engine.close(this.#session.handle, timeoutMs);
+        this.#closing = this.#afterClose === undefined ? closing : closing.finally(this.#afterClose);
       }
       return this.#closing;
     } catch (error) {
@@ -385,4 +456,10 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
     }
     return this.#session.own(method, form, sql, parameters, options);
   }
+}
+
+/** The listener as it is called; in the async context of this call. */
+function told(listener: OpenOptions['onMigration']): ((progress: MigrationProgress) => void) | undefined {
+  if (listener === undefined) return undefined;
+  return guardedListener(listener, 'onMigration', 'the migrations go on');
 }

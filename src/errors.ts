@@ -14,6 +14,12 @@ export interface SqlflowErrorDetail {
   offset?: number | undefined;
   /** The statement as it was written. */
   sql?: string | undefined;
+  /** The migration file it is about, or the folder of migrations. */
+  file?: string | undefined;
+  /** The line of that file, from 1. */
+  line?: number | undefined;
+  /** The version of the migration it is about. */
+  version?: number | bigint | undefined;
   /** The error or reason behind this one. */
   cause?: unknown;
 }
@@ -269,6 +275,59 @@ export class IntegerOutOfRangeError extends SqlflowError {
   override readonly code = 'INTEGER_OUT_OF_RANGE';
 }
 
+/** What errors of migrations know beside. */
+abstract class MigrationError extends SqlflowError {
+  /** The name of the file it is about, or of the entry of a list; `undefined` when it is about none. */
+  readonly file: string | undefined;
+  /** The line of the file, from 1; `undefined` when it is about no line. */
+  readonly line: number | undefined;
+  /** The version of the migration it is about, a `bigint` beyond the safe integers; `undefined` when it is about none. */
+  readonly version: number | bigint | undefined;
+
+  /** @internal */
+  constructor(message: string, detail: SqlflowErrorDetail = {}) {
+    super(message, detail);
+    this.file = detail.file;
+    this.line = detail.line;
+    this.version = detail.version;
+  }
+}
+
+/**
+ * A migration could not be run, up or down: SQLite refused a statement of it (`sqliteCode`; the message has its words), it
+ * breaks foreign keys, it ends its own transaction, or it has no Down part. That migration was rolled back, those before
+ * it are applied. One with `NO TRANSACTION` may be half done; the message says so then.
+ */
+export class MigrationFailedError extends MigrationError {
+  override readonly code = 'MIGRATION_FAILED';
+}
+
+/** A migration that was applied has been changed since: its text or its name. Nothing was run. */
+export class MigrationDivergentError extends MigrationError {
+  override readonly code = 'MIGRATION_DIVERGENT';
+}
+
+/**
+ * The migrations and those that were applied do not fit: one that was applied is not there any more, or a new one has a
+ * version below the last that was applied. Nothing was run.
+ */
+export class MigrationMissingError extends MigrationError {
+  override readonly code = 'MIGRATION_MISSING';
+}
+
+/** The database has migrations from after the last one that the code has: a newer program has opened it. Nothing was run. */
+export class DatabaseNewerThanCodeError extends MigrationError {
+  override readonly code = 'DATABASE_NEWER_THAN_CODE';
+}
+
+/**
+ * The migrations themselves are wrong: a folder or a file that cannot be read or has nothing in it, a name without a
+ * version, a version that is there twice, annotations that make no sense. No database was opened.
+ */
+export class MigrationSourceError extends MigrationError {
+  override readonly code = 'MIGRATION_SOURCE';
+}
+
 const classes = {
   SqlflowError,
   SqlError,
@@ -305,6 +364,11 @@ const classes = {
   InterruptedError,
   NoRowsError,
   IntegerOutOfRangeError,
+  MigrationFailedError,
+  MigrationDivergentError,
+  MigrationMissingError,
+  DatabaseNewerThanCodeError,
+  MigrationSourceError,
 };
 
 for (const [name, { prototype }] of Object.entries(classes)) {

@@ -4,6 +4,8 @@ export type { BatchItem } from './batch.js';
 export type { Commit, RowChange } from './commits.js';
 export { Database } from './database.js';
 export * from './errors.js';
+export type { MigrationInfo, MigrationProgress } from './migration-history.js';
+export type { MigrationFile, MigrationSource } from './migrations.js';
 export type { Checkpoint, CheckpointMode } from './native/engine.js';
 export type {
   ArrayRowOptions,
@@ -16,6 +18,7 @@ export type {
   OpenOptions,
   QueryOptions,
   ResultOptions,
+  RollbackOptions,
   SplitQuerier,
   SyncArrayRowOptions,
   SyncObjectRowOptions,

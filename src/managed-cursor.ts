@@ -89,7 +89,7 @@ export class ManagedCursor implements BatchSource {
     this.#own = await session.engine.begin(session.handle, 'read', wait);
     const signal = wait?.signal;
     if (signal !== undefined) this.#watch(signal);
-    this.#cursor = session.cursor(this.#own, { sql, parameters, options: options.request });
+    this.#cursor = session.ownCursor(this.#own, { sql, parameters, options: options.request });
     return this.#cursor;
   }
 

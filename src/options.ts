@@ -2,6 +2,8 @@
 
 import { boolean, checkNames, type Given, integer, isRecord, kindOf, MAX_MS, oneOf, record, shown } from './checks.js';
 import { OptionError } from './errors.js';
+import type { MigrationProgress } from './migration-history.js';
+import { checkMigrations, type MigrationSource } from './migrations.js';
 import type { NativeOpenOptions } from './native/binding.js';
 import { Flag } from './native/wire.js';
 import type { ReadTransaction, WriteTransaction } from './transaction.js';
@@ -58,6 +60,38 @@ export interface OpenOptions {
    * 65536 to 2^40. Default 67108864 (64 MiB). Must agree with other opens of the same file in this process.
    */
   logLimitBytes?: number | undefined;
+  /**
+   * The migrations that make the schema: the path of a folder (relative to the working directory, its `*.sql` files), a
+   * list of `{ name, sql }`, or an object of file names to SQL. Default: none.
+   *
+   * Those that the file does not have yet are run before `open` resolves, in the order of their versions, each in a
+   * transaction of its own with its row in the history, so that a crash at any instant, or another process that opens the
+   * file at the same time, leaves whole migrations only. When one fails, `open` rejects, and the file is as after the one
+   * before. Foreign keys are not enforced while a migration runs (so nothing cascades) and are checked at its end; what was
+   * broken before is not held against it. With `readOnly` nothing is run.
+   *
+   * Files are called `001_init.sql`, with goose's annotations (`-- +goose Up`, `Down`, `StatementBegin`, `StatementEnd`,
+   * `NO TRANSACTION`) or without, or `V1__init.sql`. A source is read once per thread: a folder by its path, a list or an
+   * object by its identity. Later changes of it are not noticed, and any number of databases is opened at the price of one
+   * look into each file's history.
+   */
+  migrations?: MigrationSource | undefined;
+  /**
+   * When migrations are run: `'always'` (default), or `'create'`, only when the open makes the file, which spares others
+   * the look into the history.
+   */
+  migrate?: 'always' | 'create' | undefined;
+  /**
+   * Where the history of migrations is kept: `'sqlflow'` (default) in a table of its own; what goose has applied to the
+   * file before is taken over then, and its table stays as it is. `'goose'` in goose's table `goose_db_version`, for as
+   * long as programs that use goose open the file as well; it has no checksums, so changed migrations are not noticed.
+   */
+  migrationHistory?: 'sqlflow' | 'goose' | undefined;
+  /**
+   * Called after each migration that `open` has run, in their order and before `open` resolves, in the async context of
+   * that call. When it throws, migrations go on, and the process emits a warning with the code `SQLFLOW_LISTENER_FAILED`.
+   */
+  onMigration?: ((progress: MigrationProgress) => void) | undefined;
 }
 
 /** Makes what closures get from a transaction: one function for both, or one for each. */
@@ -146,6 +180,14 @@ export interface CloseOptions {
   timeoutMs?: number | undefined;
 }
 
+/** Options of `db.rollback`. */
+export interface RollbackOptions {
+  /** The version to go back to, from 0 (before the first migration); it stays applied, all above are undone. */
+  to: number;
+  /** Called after each Down part, as `onMigration` of `Database.open` after each migration. */
+  onMigration?: ((progress: MigrationProgress) => void) | undefined;
+}
+
 /** Options of `db.onCommit`. */
 export interface CommitListenerOptions {
   /** Tell which rows were changed as well; it makes every commit of the file dearer. Default `false`. */
@@ -159,6 +201,9 @@ export interface CheckedOpenOptions {
   querier: Querier<unknown, unknown> | undefined;
   captureStacks: boolean;
   reentrancy: 'auto' | 'refuse' | 'allow';
+  /** `native.migrations` is its number, once there is one. */
+  migrations: MigrationSource | undefined;
+  onMigration: ((progress: MigrationProgress) => void) | undefined;
 }
 
 const OPEN_NAMES = [
@@ -176,6 +221,10 @@ const OPEN_NAMES = [
   'reentrancy',
   'logLimitBytes',
   'querier',
+  'migrations',
+  'migrate',
+  'migrationHistory',
+  'onMigration',
 ] as const;
 const CALL_NAMES = ['signal', 'timeoutMs', 'queueTimeoutMs'] as const;
 const RESULT_NAMES = ['bigint', 'rowMode'] as const;
@@ -213,11 +262,16 @@ export function checkOpenOptions(options: unknown, memory: boolean): CheckedOpen
       queueTimeoutMs: integer(given, 'queueTimeoutMs', 0, MAX_MS, 30_000),
       maxQueued: integer(given, 'maxQueued', 1, 10_000_000, 10_000),
       logLimitBytes: integer(given, 'logLimitBytes', 65_536, 2 ** 40, 64 * 1024 * 1024),
+      migrations: 0,
+      migrate: oneOf(given, 'migrate', ['always', 'create'], 'always'),
+      migrationHistory: oneOf(given, 'migrationHistory', ['sqlflow', 'goose'], 'sqlflow'),
     },
     bigint: boolean(given, 'bigint', false),
     captureStacks: boolean(given, 'captureStacks', false),
     reentrancy: oneOf(given, 'reentrancy', ['auto', 'refuse', 'allow'], 'auto'),
     querier: querier(given['querier']),
+    migrations: checkMigrations(given['migrations']),
+    onMigration: onMigration(given),
   };
 }
 
@@ -255,6 +309,14 @@ export function checkSyncOptions(options: unknown): void {
   }
 }
 
+/** Checks what was given as the options of `method` on this thread, which takes none. */
+export function checkNoOptions(options: unknown, method: 'run' | 'exec'): void {
+  checkSyncOptions(options);
+  for (const [name, value] of Object.entries(record(options, 'options'))) {
+    if (value !== undefined) throw new OptionError(`${method} of tx.sync takes no options, got "${name}"; leave it out`);
+  }
+}
+
 /** Options of `db.iterate`, complete; `request` is what the cursor itself takes. */
 export interface CheckedIterateOptions {
   readonly request: (ResultOptions & BatchOptions) | undefined;
@@ -282,6 +344,14 @@ export function checkCloseOptions(options: unknown): number | undefined {
   const given = record(options, 'options');
   checkNames(given, ['timeoutMs'], 'option');
   return given['timeoutMs'] === undefined ? undefined : integer(given, 'timeoutMs', 0, MAX_MS, 0);
+}
+
+/** Checks the options of `db.rollback`. */
+export function checkRollbackOptions(options: unknown): RollbackOptions {
+  if (!isRecord(options)) throw new OptionError(`rollback needs { to: version }, got ${kindOf(options)}`);
+  checkNames(options, ['to', 'onMigration'], 'option');
+  if (options['to'] === undefined) throw new OptionError('rollback needs { to: version }; 0 undoes all migrations');
+  return { to: integer(options, 'to', 0, Number.MAX_SAFE_INTEGER, 0), onMigration: onMigration(options) };
 }
 
 /** Checks the options of `db.onCommit`: its `rowIds`. */
@@ -324,6 +394,13 @@ function isSignal(value: unknown): value is AbortSignal {
     'addEventListener' in value &&
     typeof value.addEventListener === 'function'
   );
+}
+
+function onMigration(given: Given): ((progress: MigrationProgress) => void) | undefined {
+  const { onMigration: listener } = given;
+  if (listener === undefined) return undefined;
+  if (typeof listener === 'function') return listener as (progress: MigrationProgress) => void;
+  throw new OptionError(`onMigration must be a function, got ${shown(listener)}`);
 }
 
 function querier(value: unknown): Querier<unknown, unknown> | undefined {

@@ -123,14 +123,17 @@ async function* generate<R>(source: BatchSource): AsyncGenerator<R[], undefined,
   }
 }
 
+/** What a loop over a generator calls: the stack of an error begins with the code of the loop. */
+const resume: CallableFunction = Object.getPrototypeOf(rowsSync.prototype).next;
+
 /** Rows one by one on this thread. */
 export function* rowsSync<R>(cursor: Cursor): Generator<R, undefined, undefined> {
   const { transaction } = cursor;
   try {
     for (;;) {
-      const { rows, open } = cursor.nextSync();
+      const { rows, open } = cursor.nextSync(resume);
       for (let at = 0; at < rows.length; at++) {
-        if (transaction.ended) cursor.nextSync();
+        if (transaction.ended) cursor.nextSync(resume);
         yield rows[at] as R;
       }
       if (!open) return undefined;

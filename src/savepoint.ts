@@ -1,12 +1,13 @@
 // Transactions within a transaction: a closure whose work can be taken back alone.
 
+import { types } from 'node:util';
 import { callable } from './checks.js';
 import { AsyncClosureError, UnfinishedQueryError } from './errors.js';
 import type { Target } from './native/engine.js';
 import { warnOfRollback } from './rollback.js';
 import type { Session } from './session.js';
 import { SyncWrite } from './sync.js';
-import { asked, ignoreOutcome, isThenable } from './thenable.js';
+import { asked, ignoreOutcome, thenOf } from './thenable.js';
 import type { WriteTransaction } from './transaction.js';
 
 /** Runs the closure of `tx.savepoint`; `of` makes its `tx`, `released` takes over what that has gathered. */
@@ -58,8 +59,9 @@ export function runSavepointSync<T>(session: Session, parent: Target, method: st
   let value: T;
   try {
     value = fn(SyncWrite.of(session, child));
-    if (isThenable(value)) {
-      ignoreOutcome(value);
+    if (thenOf(value) !== undefined) {
+      // Nothing else is waited for: that could start a query which is lazy.
+      if (types.isPromise(value)) ignoreOutcome(value);
       throw new AsyncClosureError(
         `the closure of ${method} gave a promise, but has to be synchronous, so it was rolled back; use db.write or ` +
           'tx.savepoint for one that waits',

@@ -72,9 +72,10 @@ export class Session {
     sql: string | Sql,
     parameters: SqlParameters | undefined,
     options: ResultOptions | undefined,
+    below: CallableFunction,
   ): unknown {
     return traceStatementSync(this.path, sql, kindOf(form), () =>
-      this.engine.statementSync(target, form, sql, parameters, options),
+      this.engine.statementSync(target, form, sql, parameters, options, below),
     );
   }
 
@@ -98,9 +99,18 @@ export class Session {
     return asked(target, traced) as Promise<RunResult>;
   }
 
+  /** A cursor of the closure of a transaction. */
   cursor(target: Target, request: CursorRequest): Cursor {
     const cursor = this.engine.cursor(target, request);
-    return statements.hasSubscribers ? new TracedCursor(cursor, this.path, request.sql) : cursor;
+    if (!statements.hasSubscribers) return cursor;
+    return new TracedCursor(cursor, { database: this.path, sql: request.sql, transaction: true });
+  }
+
+  /** A cursor that has its transaction to itself. */
+  ownCursor(target: Target, request: CursorRequest): Cursor {
+    const cursor = this.engine.cursor(target, request);
+    if (!statements.hasSubscribers) return cursor;
+    return new TracedCursor(cursor, { database: this.path, sql: request.sql, transaction: false });
   }
 
   /** Throws when the running code is inside an open transaction of the same engine. */
@@ -110,10 +120,15 @@ export class Session {
     if (refusal !== undefined) throw refusal;
   }
 
-  /** What a call that waits for its turn tells the engine, for the caller of `below`; nothing in the usual case. */
+  /**
+   * What a call that waits for its turn tells the engine, for the caller of `below`; nothing in the usual case. A copy: a
+   * caller may use its options again while this call waits.
+   */
   wait(options: CallOptions | undefined, below: CallableFunction): Wait | undefined {
-    if (!this.#captureStacks) return options;
-    return { ...options, stack: stackOf(below) };
+    const stack = this.#captureStacks ? stackOf(below) : undefined;
+    if (options === undefined) return stack === undefined ? undefined : { stack };
+    const { signal, timeoutMs, queueTimeoutMs } = options;
+    return { signal, timeoutMs, queueTimeoutMs, stack };
   }
 }
 

@@ -4,6 +4,7 @@ import type { Target } from './native/engine.js';
 import { Form } from './native/engine.js';
 import {
   type BatchOptions,
+  checkNoOptions,
   checkSyncOptions,
   type ResultOptions,
   type SyncArrayRowOptions,
@@ -53,7 +54,7 @@ export class SyncRead {
     options: SyncArrayRowOptions,
   ): R | undefined;
   get<R>(sql: string | Sql, parameters?: SqlParameters, options?: ResultOptions): R | undefined {
-    return this.statement(Form.get, sql, parameters, options) as R | undefined;
+    return this.statement(Form.get, sql, parameters, options, this.get) as R | undefined;
   }
 
   /** The first row; throws `NoRowsError` when there is none. */
@@ -61,7 +62,7 @@ export class SyncRead {
   /** The first row as an array; throws `NoRowsError` when there is none. */
   one<R = ArrayRow>(sql: string | Sql, parameters: SqlParameters | undefined, options: SyncArrayRowOptions): R;
   one<R>(sql: string | Sql, parameters?: SqlParameters, options?: ResultOptions): R {
-    return this.statement(Form.one, sql, parameters, options) as R;
+    return this.statement(Form.one, sql, parameters, options, this.one) as R;
   }
 
   /** All rows. */
@@ -69,7 +70,7 @@ export class SyncRead {
   /** All rows as arrays. */
   all<R = ArrayRow>(sql: string | Sql, parameters: SqlParameters | undefined, options: SyncArrayRowOptions): R[];
   all<R>(sql: string | Sql, parameters?: SqlParameters, options?: ResultOptions): R[] {
-    return this.statement(Form.all, sql, parameters, options) as R[];
+    return this.statement(Form.all, sql, parameters, options, this.all) as R[];
   }
 
   /** All there is to know about a statement of any kind: columns, rows, changes and row id. */
@@ -81,7 +82,7 @@ export class SyncRead {
     options: SyncArrayRowOptions,
   ): QueryResult<R>;
   query<R>(sql: string | Sql, parameters?: SqlParameters, options?: ResultOptions): QueryResult<R> {
-    return this.statement(Form.query, sql, parameters, options) as QueryResult<R>;
+    return this.statement(Form.query, sql, parameters, options, this.query) as QueryResult<R>;
   }
 
   /**
@@ -108,17 +109,18 @@ export class SyncRead {
     return rowsSync<R>(this.session.cursor(this.target, { sql, parameters, options }));
   }
 
-  /** @internal */
+  /** @internal The stack of an error begins with the caller of `below`. */
   protected statement(
     form: Form,
     sql: string | Sql,
     parameters: SqlParameters | undefined,
     options: ResultOptions | undefined,
+    below: CallableFunction,
   ): unknown {
     if (options !== undefined) checkSyncOptions(options);
     const { session, target } = this;
-    if (this.#traced) return session.tracedSync(target, form, sql, parameters, options);
-    return session.engine.statementSync(target, form, sql, parameters, options);
+    if (this.#traced) return session.tracedSync(target, form, sql, parameters, options, below);
+    return session.engine.statementSync(target, form, sql, parameters, options, below);
   }
 }
 
@@ -130,13 +132,17 @@ export class SyncWrite extends SyncRead {
   }
 
   /** Runs a statement for what it changes; rows it gives are dropped. */
-  run(sql: string | Sql, parameters?: SqlParameters): RunResult {
-    return this.statement(Form.run, sql, parameters, undefined) as RunResult;
+  run(sql: string | Sql, parameters?: SqlParameters): RunResult;
+  run(sql: string | Sql, parameters?: SqlParameters, options?: unknown): RunResult {
+    if (options !== undefined) checkNoOptions(options, 'run');
+    return this.statement(Form.run, sql, parameters, undefined, this.run) as RunResult;
   }
 
   /** Runs a script of any number of statements without parameters, in order, until one fails. */
-  exec(sql: string | Sql): void {
-    this.statement(Form.exec, sql, undefined, undefined);
+  exec(sql: string | Sql): void;
+  exec(sql: string | Sql, options?: unknown): void {
+    if (options !== undefined) checkNoOptions(options, 'exec');
+    this.statement(Form.exec, sql, undefined, undefined, this.exec);
   }
 
   /**

@@ -2,10 +2,14 @@
 
 import type { Target } from './native/engine.js';
 
-/** Whether `value` is a promise or anything that behaves as one. */
-export function isThenable(value: unknown): value is PromiseLike<unknown> {
-  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false;
-  return 'then' in value && typeof value.then === 'function';
+/** How a value is waited for; to be called on that value. */
+export type Then = PromiseLike<unknown>['then'];
+
+/** How to wait for `value`; `undefined` when it is none to be waited for. To be asked once: `then` may be a getter. */
+export function thenOf(value: unknown): Then | undefined {
+  if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return undefined;
+  const { then } = value as { readonly then?: unknown };
+  return typeof then === 'function' ? (then as Then) : undefined;
 }
 
 /** Marks a promise nobody will wait for as handled. */

@@ -1,28 +1,36 @@
 // The channels of node:diagnostics_channel, and what is published in them.
 
 import { type TracingChannel, tracingChannel } from 'node:diagnostics_channel';
+import { CommitOutcomeUnknownError } from './errors.js';
+import { CommitOutcomeUnknownError } from './errors.js';
 import { type Batch, type Cursor, Form, type Target } from './native/engine.js';
 
 // Captured at load: tests replace it with a fake.
 const now = performance.now.bind(performance);
 
-/** What subscribers of `tracing:sqlflow:transaction:*` get: the same object at every event of one transaction. */
+/**
+ * What subscribers of `tracing:sqlflow:transaction:*` get: the same object at every event of one `read`, `write` or `batch`.
+ * Statements that are a transaction each, and `db.iterate`, have events of statements only.
+ */
 export interface TransactionTrace {
   /** The path of the database. */
   readonly database: string;
   /** `'batch'`: of `db.batch`, in either form. */
   readonly kind: 'read' | 'write' | 'batch';
-  /** Milliseconds it waited for its turn; `undefined` before, and for a batch of statements. */
+  /** Milliseconds it waited for its turn; `undefined` before, and for a batch of statements, which does not tell. */
   queueMs: number | undefined;
-  /** Milliseconds of it that went to locks of other processes. */
+  /** Milliseconds of these that went to locks of other processes. */
   lockWaitMs: number | undefined;
   /** How many waited behind it when it got its turn. */
   queuedBehind: number | undefined;
-  /** Milliseconds from its turn to its end. */
+  /** Milliseconds from its turn to its end, for a batch of statements from the call; `undefined` when it never began. */
   durationMs: number | undefined;
-  /** Frames in the log after its commit; 0 for a read. */
+  /** Frames in the log after its commit; 0 for a read, `undefined` for a batch and with `tx.onCommit`. */
   logFrames: number | undefined;
-  /** How it ended; `undefined` when it never began, or when nobody knows. */
+  /**
+   * How it ended; `undefined` when it never began, or when nobody knows: after `CommitOutcomeUnknownError`, and for a batch
+   * of statements that SQLite did not refuse itself.
+   */
   outcome: 'commit' | 'rollback' | undefined;
   /** What it was rejected with; set by Node. */
   error?: unknown;
@@ -36,7 +44,7 @@ export interface StatementTrace {
   readonly sql: string;
   /** The method; `'iterate'` for each fetch of rows. */
   readonly kind: 'get' | 'one' | 'all' | 'query' | 'run' | 'exec' | 'runMany' | 'iterate';
-  /** Whether it was run by a `tx`; `false`: in a transaction of its own. */
+  /** Whether it was run by a `tx`; `false`: in a transaction of its own, as by `db.iterate`. */
   readonly transaction: boolean;
   /** Milliseconds from the call to its answer. */
   durationMs: number | undefined;
@@ -59,6 +67,7 @@ export class TransactionRecord {
   readonly context: TransactionTrace;
   readonly #called = now();
   #began = this.#called;
+  #hasBegun = false;
 
   constructor(database: string, kind: TransactionTrace['kind']) {
     this.context = {
@@ -76,13 +85,24 @@ export class TransactionRecord {
   /** It has its turn. */
   began(target: Target): void {
     this.#began = now();
+    this.#hasBegun = true;
     this.context.queueMs = this.#began - this.#called;
     this.context.lockWaitMs = target.lockWaitMs;
     this.context.queuedBehind = target.queuedBehind;
   }
 
-  ended(outcome: 'commit' | 'rollback' | undefined, logFrames?: number): void {
-    this.context.durationMs = now() - this.#began;
+  committed(logFrames: number | undefined): void {
+    this.#ended('commit', logFrames);
+  }
+
+  /** Nothing of it is left, unless nobody knows or it had not begun. */
+  failed(error: unknown): void {
+    const known = this.#hasBegun && !(error instanceof CommitOutcomeUnknownError);
+    this.#ended(known ? 'rollback' : undefined, undefined);
+  }
+
+  #ended(outcome: 'commit' | 'rollback' | undefined, logFrames: number | undefined): void {
+    this.context.durationMs = this.#hasBegun ? now() - this.#began : undefined;
     this.context.outcome = outcome;
     this.context.logFrames = logFrames;
   }
@@ -141,16 +161,24 @@ export function traceStatementSync(
   return result;
 }
 
+/** A statement as it was given, which may be anything. */
+interface Asked {
+  readonly sql: unknown;
+}
+
 /** A cursor with the events of each of its fetches. */
 export class TracedCursor implements Cursor {
   readonly #cursor: Cursor;
   readonly #database: string;
   readonly #sql: unknown;
+  readonly #ofTransaction: boolean;
 
-  constructor(cursor: Cursor, database: string, sql: unknown) {
+  /** `transaction`: see `StatementTrace`. */
+  constructor(cursor: Cursor, { database, sql, transaction }: Pick<StatementTrace, 'database' | 'transaction'> & Asked) {
     this.#cursor = cursor;
     this.#database = database;
     this.#sql = sql;
+    this.#ofTransaction = transaction;
   }
 
   get transaction(): Target {
@@ -158,12 +186,13 @@ export class TracedCursor implements Cursor {
   }
 
   next(): Promise<Batch> {
-    const fetched = traceStatement(this.#database, this.#sql, 'iterate', true, () => this.#cursor.next());
+    const fetch = () => this.#cursor.next();
+    const fetched = traceStatement(this.#database, this.#sql, 'iterate', this.#ofTransaction, fetch);
     return fetched as Promise<Batch>;
   }
 
-  nextSync(): Batch {
-    return traceStatementSync(this.#database, this.#sql, 'iterate', () => this.#cursor.nextSync()) as Batch;
+  nextSync(below: CallableFunction): Batch {
+    return traceStatementSync(this.#database, this.#sql, 'iterate', () => this.#cursor.nextSync(below)) as Batch;
   }
 
   close(): void {

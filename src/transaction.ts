@@ -197,6 +197,13 @@ export class ReadTransaction {
   }
 }
 
+/** A listener of a transaction. */
+interface Registration {
+  /** Its place among those of the transaction, savepoints included. */
+  readonly place: number;
+  readonly tell: CommitListener;
+}
+
 /**
  * A transaction that writes: BEGIN IMMEDIATE before the closure starts, COMMIT after it returned, ROLLBACK after it threw.
  *
@@ -204,7 +211,9 @@ export class ReadTransaction {
  */
 export class WriteTransaction extends ReadTransaction {
   #syncWrite: SyncWrite | undefined = undefined;
-  #listeners: CommitListener[] = [];
+  #listeners: Registration[] = [];
+  /** Of the transaction itself: how many listeners were registered in it and in its savepoints. */
+  #registrations = 0;
   /** Of a savepoint: the transaction or savepoint it is in. */
   #around: WriteTransaction | undefined = undefined;
 
@@ -215,7 +224,9 @@ export class WriteTransaction extends ReadTransaction {
 
   /** @internal */
   static committed(tx: WriteTransaction, commit: Commit | undefined): void {
-    for (const listener of tx.#listeners) listener(commit ?? { tables: new Set(), truncated: false });
+    // Those of a savepoint come when it is released, behind what was registered after it.
+    tx.#listeners.sort((a, b) => a.place - b.place);
+    for (const { tell } of tx.#listeners) tell(commit ?? { tables: new Set(), truncated: false });
   }
 
   /** The same statements on this thread: see `ReadTransaction.sync`. */
@@ -268,7 +279,7 @@ export class WriteTransaction extends ReadTransaction {
       fn,
       (child) => this.#within(child),
       (tx) => {
-        for (const listener of tx.#listeners) this.#listeners.push(listener);
+        for (const registration of tx.#listeners) this.#listeners.push(registration);
       },
     );
   }
@@ -278,7 +289,7 @@ export class WriteTransaction extends ReadTransaction {
    * never when it is registered in a savepoint that is taken back.
    *
    * `fn` runs once, before the promise of `write` resolves, in the async context of this call; listeners run in the order
-   * of their registration. It is told the tables that may have changed: those that the statements name as written to,
+   * of their registration, those of savepoints among them. It is told the tables that may have changed: those that the statements name as written to,
    * triggers and foreign keys included. When `fn` throws, the outcome stays, and the process emits a warning with the
    * code `SQLFLOW_LISTENER_FAILED`.
    *
@@ -292,7 +303,10 @@ export class WriteTransaction extends ReadTransaction {
       );
     }
     this.target.root.wantsTables = true;
-    this.#listeners.push(guarded(fn));
+    let whole: WriteTransaction = this;
+    while (whole.#around !== undefined) whole = whole.#around;
+    whole.#registrations += 1;
+    this.#listeners.push({ place: whole.#registrations, tell: guarded(fn) });
   }
 
   /** As `ReadTransaction.prepare`, for statements that write as well. */

@@ -7,10 +7,13 @@ import { cancel } from './cancel.mjs';
 import { exit } from './exit.mjs';
 import { history } from './history.mjs';
 import { kill } from './kill.mjs';
+import { migrate } from './migrate.mjs';
 import { type Figures, type Plan, type Stress, Violation } from './stress.mjs';
 import { terminate } from './terminate.mjs';
 
-const STRESSES: ReadonlyMap<string, Stress> = new Map(Object.entries({ history, kill, exit, terminate, busy, cancel }));
+const STRESSES: ReadonlyMap<string, Stress> = new Map(
+  Object.entries({ history, kill, exit, terminate, busy, cancel, migrate }),
+);
 
 const USAGE = `npm run test:stress -- [name ...] [options]
 

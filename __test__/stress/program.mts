@@ -77,6 +77,11 @@ export class Program {
     await step(look(), `a process does not say "${what}"`);
   }
 
+  /** Gives it a line on its standard input. */
+  say(line: string): void {
+    this.#child.stdin.write(`${line}\n`);
+  }
+
   /** Ends its standard input, which it takes as a sign. */
   sign(): void {
     this.#child.stdin.end();

@@ -17,6 +17,10 @@ export interface NativeOpenOptions {
   queueTimeoutMs: number;
   maxQueued: number;
   logLimitBytes: number;
+  /** A number given to `defineMigrations`; 0: none. */
+  migrations: number;
+  migrate: 'always' | 'create';
+  migrationHistory: 'sqlflow' | 'goose';
 }
 
 /** The functions of the addon; crates/node/src documents each. */
@@ -35,6 +39,12 @@ export interface Native {
   defineStatement(id: number, text: string): void;
   forgetStatement(id: number): void;
   shape(id: number): string[];
+  /** Parses the files of a source. `undefined`: `id` may be used; else an ERROR record that says what is wrong. */
+  defineMigrations(id: number, names: readonly string[], texts: readonly string[]): undefined | ArrayBuffer;
+  /** Answered by HISTORY. */
+  migrations(op: number, handle: number, generation: number): void;
+  /** Runs the Down parts above version `to`, the newest first: MIGRATED for each, then DONE. */
+  rollbackMigrations(op: number, handle: number, generation: number, to: number): void;
   open(op: number, path: string, options: NativeOpenOptions): void;
   /** `timeoutMs`: 0xffffffff waits for ever. */
   close(op: number, handle: number, generation: number, timeoutMs: number): void;

@@ -1,5 +1,6 @@
 // The border: requests go out through one buffer, completions come back through another, one wake-up per batch.
 
+import type { MigrationProgress } from '../migration-history.js';
 import { isSql, type Sql } from '../sql.js';
 import type { SqlParameters } from '../values.js';
 import type { Native } from './binding.js';
@@ -58,9 +59,15 @@ export class Border {
     return parameters === undefined ? undefined : this.#parameters.read(parameters);
   }
 
-  /** An operation that a function of the addon starts. */
-  ask(outcome: Outcome, mode: number, call: (op: number) => void): Promise<unknown> {
+  /** An operation that a function of the addon starts. `progress`: see `Operation.progress`. */
+  ask(
+    outcome: Outcome,
+    mode: number,
+    call: (op: number) => void,
+    progress?: (progress: MigrationProgress) => void,
+  ): Promise<unknown> {
     const operation = this.operations.take(undefined, outcome, mode, '');
+    operation.progress = progress;
     const promise = this.operations.start(operation);
     try {
       call(operation.index);
@@ -128,13 +135,12 @@ export class Border {
     return this.#encoder.record(this.#encoder.encode(op, kind, mode, target, statement, cursor, 0, values));
   }
 
-  /** Runs a record on this thread. */
+  /** Runs a record on this thread. Throws a `Failure`, to be made an error where the caller is known. */
   sync(
     target: Target,
     kind: number,
     outcome: Outcome,
     mode: number,
-    text: string,
     statement: number,
     cursor: number,
     limit: number,
@@ -143,8 +149,8 @@ export class Border {
     const size = this.#encoder.encode(0, kind, mode, target, statement, cursor, limit, values);
     const { large } = this.#encoder;
     const answer = large === undefined ? this.native.sync(size) : this.native.syncFrom(large, size);
-    if (outcome !== Outcome.rows && outcome !== Outcome.query) return this.#answer(answer, outcome, mode, text);
-    return this.#answerInBatches(answer, target, outcome, mode, text, cursor);
+    if (outcome !== Outcome.rows && outcome !== Outcome.query) return this.#answer(answer, outcome, mode);
+    return this.#answerInBatches(answer, target, outcome, mode, cursor);
   }
 
   #send(size: number): void {
@@ -153,17 +159,13 @@ export class Border {
     else this.native.submitFrom(large, size);
   }
 
-  #answer(answer: number | ArrayBuffer, outcome: Outcome, mode: number, text: string): unknown {
+  #answer(answer: number | ArrayBuffer, outcome: Outcome, mode: number): unknown {
     const operation = this.#synchronous;
     operation.outcome = outcome;
     operation.mode = mode;
     operation.rows = undefined;
     const reader = typeof answer === 'number' ? this.#answers : new Reader(answer);
-    try {
-      return this.#decoder.value(reader, 0, operation);
-    } catch (error) {
-      throw errorOf(error, text);
-    }
+    return this.#decoder.value(reader, 0, operation);
   }
 
   /** A result that does not fit into one record comes as batches of a cursor. */
@@ -172,7 +174,6 @@ export class Border {
     target: Target,
     outcome: Outcome,
     mode: number,
-    text: string,
     cursor: number,
   ): unknown {
     const operation = this.#synchronous;
@@ -195,8 +196,6 @@ export class Border {
         }
         answer = this.native.sync(this.#encoder.encode(0, Kind.pull, mode, target, 0, cursor, 0, undefined));
       }
-    } catch (error) {
-      throw errorOf(error, text);
     } finally {
       operation.rows = undefined;
     }

@@ -1,7 +1,7 @@
 // The engine behind the addon: what the public classes ask for, as records that cross the border.
 
 import type { Commit } from '../commits.js';
-import { StatementInFlightError } from '../errors.js';
+import type { MigrationInfo } from '../migration-history.js';
 import { type CallOptions, type QueryOptions, queryMode } from '../options.js';
 import type { Sql } from '../sql.js';
 import type { QueryResult, RunResult, SqlParameters } from '../values.js';
@@ -27,8 +27,9 @@ import type {
   SavepointEnding,
   Wait,
 } from './engine.js';
-import { errorOf } from './failure.js';
+import { errorOf, Failure, FailureCode } from './failure.js';
 import { Groups } from './groups.js';
+import { afterDrain, Migrations, type ProgressListener } from './migrations.js';
 import { Outcome } from './operations.js';
 import { inFlight, isBusy, refusal, refused } from './refusal.js';
 import { Savepoints } from './savepoints.js';
@@ -46,18 +47,33 @@ export class Bridge implements Engine {
   readonly #batches: Batches;
   readonly #groups: Groups;
   readonly #savepoints: Savepoints;
+  readonly #migrations: Migrations;
 
   constructor(native: Native) {
     this.#border = new Border(native);
     this.#batches = new Batches(this.#border);
     this.#savepoints = new Savepoints(this.#border);
     this.#groups = new Groups(this.#border, this.#savepoints);
+    this.#migrations = new Migrations(this.#border);
   }
 
-  open(path: string, options: NativeOpenOptions, bigint: boolean): Promise<Opened> {
+  open(path: string, options: NativeOpenOptions, bigint: boolean, onMigration?: ProgressListener): Promise<Opened> {
     const { native } = this.#border;
     const mode = bigint ? Flag.bigint : 0;
-    return this.#border.ask(Outcome.opened, mode, (op) => native.open(op, path, options)) as Promise<Opened>;
+    const call = (op: number) => native.open(op, path, options);
+    return this.#border.ask(Outcome.opened, mode, call, afterDrain(onMigration)) as Promise<Opened>;
+  }
+
+  defineMigrations(names: readonly string[], texts: readonly string[]): number {
+    return this.#migrations.define(names, texts);
+  }
+
+  migrations(handle: Target): Promise<MigrationInfo[]> {
+    return this.#migrations.list(handle);
+  }
+
+  rollbackMigrations(handle: Target, to: number, onMigration: ProgressListener | undefined): Promise<void> {
+    return this.#migrations.rollBack(handle, to, onMigration);
   }
 
   close(handle: Target, timeoutMs: number | undefined): Promise<void> {
@@ -92,9 +108,10 @@ export class Bridge implements Engine {
     if (transaction.endedBy !== undefined) throw errorOf(transaction.endedBy, '');
     this.#over(transaction);
     try {
-      this.#border.sync(transaction, Kind.commit, Outcome.done, 0, '', 0, 0, 0, undefined);
+      this.#border.sync(transaction, Kind.commit, Outcome.done, 0, 0, 0, 0, undefined);
     } catch (error) {
-      if (transaction.inFlight > 0 || !(error instanceof StatementInFlightError)) throw error;
+      const waits = error instanceof Failure && error.code === FailureCode.statementInFlight;
+      if (transaction.inFlight > 0 || !waits) throw errorOf(error, '');
       return this.end(transaction, 'commit');
     }
     return undefined;
@@ -138,6 +155,7 @@ export class Bridge implements Engine {
     sql: string | Sql,
     parameters: SqlParameters | undefined,
     options: QueryOptions | undefined,
+    below?: CallableFunction,
   ): unknown {
     let text = '';
     try {
@@ -150,9 +168,9 @@ export class Bridge implements Engine {
       const values = border.values(sql, parameters, form.kind);
       const id = border.statements.id(text);
       const cursor = form.kind === Kind.all || form.kind === Kind.query ? target.newCursor() : 0;
-      return border.sync(target, form.kind, form.outcome, mode, text, id, cursor, 0, values);
+      return border.sync(target, form.kind, form.outcome, mode, id, cursor, 0, values);
     } catch (error) {
-      throw errorOf(error, text);
+      throw errorOf(error, text, below);
     }
   }
 

@@ -59,12 +59,12 @@ export class BridgeCursor implements Cursor {
     }
   }
 
-  nextSync(): Batch {
+  nextSync(below?: CallableFunction): Batch {
     if (this.#state === 'closed' && !this.transaction.ended) return { rows: [], open: false };
     const opening = this.#state === 'new';
     this.#state = 'open';
     try {
-      const batch = this.#fetchSync(opening);
+      const batch = this.#fetchSync(opening, below);
       if (!batch.open) this.#state = 'closed';
       return batch;
     } catch (error) {
@@ -102,7 +102,7 @@ export class BridgeCursor implements Cursor {
   }
 
   /** The same on this thread. */
-  #fetchSync(opening: boolean): Batch {
+  #fetchSync(opening: boolean, below: CallableFunction | undefined): Batch {
     let text = '';
     try {
       text = textOf(this.#sql);
@@ -114,9 +114,9 @@ export class BridgeCursor implements Cursor {
       const statement = opening ? border.statements.id(text) : 0;
       const kind = opening ? Kind.cursor : Kind.pull;
       const { batch } = Outcome;
-      return border.sync(target, kind, batch, this.#mode, text, statement, this.#id, this.#rows, values) as Batch;
+      return border.sync(target, kind, batch, this.#mode, statement, this.#id, this.#rows, values) as Batch;
     } catch (error) {
-      throw errorOf(error, text);
+      throw errorOf(error, text, below);
     }
   }
 

@@ -1,6 +1,7 @@
 // What a completion record means: rows, counts or a failure, as values of their own.
 
 import { readCommit } from '../commits.js';
+import { readHistory, readProgress } from '../migration-history.js';
 import { Failure, FailureCode } from './failure.js';
 import { type Operation, Outcome } from './operations.js';
 import type { Reader } from './reader.js';
@@ -22,6 +23,7 @@ export class GroupGrant {
   constructor(target: Target, ops: readonly number[]) {
     this.target = target;
     this.ops = ops;
+    target.shared = true;
   }
 }
 
@@ -60,13 +62,15 @@ export class Decoder {
       case Reply.grantGroup:
         return new GroupGrant(this.#transaction(reader, base, operation), opsOf(reader, base));
       case Reply.committed:
-        return { logFrames: 0, commit: readCommit(reader, base, false) };
+        return { logFrames: undefined, commit: readCommit(reader, base, false) };
       case Reply.checkpointed:
         return {
           busy: reader.field(base, 12) !== 0,
           logFrames: reader.field(base, 16),
           checkpointedFrames: reader.field(base, 20),
         };
+      case Reply.history:
+        return readHistory(reader, base);
       case Reply.opened:
         return opened(reader, base, operation);
       case Reply.error:
@@ -76,8 +80,12 @@ export class Decoder {
     }
   }
 
-  /** Keeps the rows of a record that is not the last one of its operation; throws a `Failure`. */
+  /** Keeps the rows of a record that is not the last one of its operation, or tells its progress; throws a `Failure`. */
   collect(reader: Reader, base: number, operation: Operation): void {
+    if ((reader.field(base, 8) & 0xff) === Reply.migrated) {
+      operation.progress?.(readProgress(reader, base));
+      return;
+    }
     operation.rows ??= [];
     if (operation.outcome === Outcome.results) this.#result(reader, base, operation, operation.rows);
     else this.#append(reader, base, operation, operation.rows);
@@ -204,6 +212,8 @@ export class Decoder {
         return { rows: [], open: false };
       case Outcome.committed:
         return { logFrames: reader.field(base, 12), commit: undefined };
+      case Outcome.settled:
+        return reader.field(base, 12);
       case Outcome.changes:
         return { changes: 0, lastInsertRowid: 0 };
       case Outcome.query:
@@ -222,7 +232,8 @@ function noRows(): Failure {
   return new Failure(FailureCode.noRows, 'the statement gave no row; use get where that is expected');
 }
 
-function failureOf(reader: Reader, base: number): Failure {
+/** The failure that the ERROR record at `base` tells of. */
+export function failureOf(reader: Reader, base: number): Failure {
   return new Failure(
     reader.field(base, 8) >>> 16,
     reader.utf8(base + HEADER_BYTES, reader.field(base, 20)),

@@ -1,6 +1,7 @@
 // What the public classes need of an engine; the addon's bridge is one.
 
 import type { Commit } from '../commits.js';
+import type { MigrationInfo, MigrationProgress } from '../migration-history.js';
 import type { BatchOptions, CallOptions, QueryOptions } from '../options.js';
 import type { Sql } from '../sql.js';
 import type { QueryResult, RunResult, SqlParameters } from '../values.js';
@@ -49,8 +50,8 @@ export interface Wait extends CallOptions {
 
 /** How a transaction ended. */
 export interface Committed {
-  /** Frames in the write-ahead log after a commit; 0 for a read, and for one that was asked for its tables. */
-  readonly logFrames: number;
+  /** Frames in the write-ahead log after a commit; 0 for a read, `undefined` for one that was asked for its tables. */
+  readonly logFrames: number | undefined;
   /** What it changed, when `Target.wantsTables` was set. */
   readonly commit: Commit | undefined;
 }
@@ -68,10 +69,10 @@ export interface BatchTurn {
   /** Its signal was aborted after it had been granted: do not run the closure, only `release`. */
   readonly aborted: boolean;
   /**
-   * Passes the turn on. To be called once, in the continuation that got the turn; `failed`: the closure did not succeed.
+   * Passes the turn on. To be called once, in the continuation that got the turn, whether the closure succeeded or not.
    * Resolves after the commit of the group and rejects with an error of this member's own when that failed.
    */
-  release(failed: boolean): Promise<void>;
+  release(): Promise<void>;
 }
 
 /** How far a checkpoint goes; see https://sqlite.org/pragma.html#pragma_wal_checkpoint. */
@@ -97,8 +98,29 @@ export type ListenMode = 0 | 1 | 2;
  * signal that is aborted already rejects at once, and nothing is sent; an `AbortError` has the signal's reason as cause.
  */
 export interface Engine {
-  /** Opens a database; `bigint`: its results have integers as `bigint` unless a call says otherwise. */
-  open(path: string, options: NativeOpenOptions, bigint: boolean): Promise<Opened>;
+  /**
+   * Opens a database; `bigint`: its results have integers as `bigint` unless a call says otherwise. `onMigration` is
+   * called with every migration that was run, in microtasks, before the promise resolves.
+   */
+  open(
+    path: string,
+    options: NativeOpenOptions,
+    bigint: boolean,
+    onMigration?: (progress: MigrationProgress) => void,
+  ): Promise<Opened>;
+
+  /** Gives the files of migrations to the engine, and tells the number for `NativeOpenOptions.migrations`. */
+  defineMigrations(names: readonly string[], texts: readonly string[]): number;
+
+  /** The migrations of the source a database was opened with, and those that it has, by version. */
+  migrations(handle: Target): Promise<MigrationInfo[]>;
+
+  /** Runs the Down parts of what is above version `to`; `onMigration` as of `open`. */
+  rollbackMigrations(
+    handle: Target,
+    to: number,
+    onMigration: ((progress: MigrationProgress) => void) | undefined,
+  ): Promise<void>;
 
   /** Closes a handle after the work it has accepted; what is open after `timeoutMs` is ended. `undefined`: waits for ever. */
   close(handle: Target, timeoutMs: number | undefined): Promise<void>;
@@ -115,13 +137,14 @@ export interface Engine {
     options: QueryOptions | undefined,
   ): Promise<unknown>;
 
-  /** The same on this thread; only in a transaction. */
+  /** The same on this thread; only in a transaction. The stack of an error begins with the caller of `below`. */
   statementSync(
     target: Target,
     form: Form,
     sql: string | Sql,
     parameters: SqlParameters | undefined,
     options: QueryOptions | undefined,
+    below?: CallableFunction,
   ): unknown;
 
   /** Starts a statement whose rows are taken batch by batch. */
@@ -151,7 +174,10 @@ export interface Engine {
   /** Ends a savepoint behind the statements that were sent before; savepoints open inside it are rolled back. */
   endSavepoint(child: Target, how: SavepointEnding): Promise<void>;
 
-  /** The same two on this thread. */
+  /**
+   * The same two on this thread. A closure of a group that breaks a deferred constraint fails to be released with
+   * `ConstraintError`, and has been taken back then; the transaction goes on.
+   */
   savepointSync(parent: Target): Target;
   endSavepointSync(child: Target, how: SavepointEnding): void;
 
@@ -195,7 +221,8 @@ export interface CursorRequest {
 export interface Cursor {
   readonly transaction: Target;
   next(): Promise<Batch>;
-  nextSync(): Batch;
+  /** The stack of an error begins with the caller of `below`. */
+  nextSync(below?: CallableFunction): Batch;
   /** Gives up what was not read; nothing happens after the last batch. */
   close(): void;
 }

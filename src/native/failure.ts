@@ -1,6 +1,7 @@
 // How a failure travels: as data through the border, made an error where a stack can name the caller.
 
 import * as errors from '../errors.js';
+import { MESSAGE_FIELD } from './wire.js';
 
 type ErrorClass = new (message: string, detail: errors.SqlflowErrorDetail) => errors.SqlflowError;
 
@@ -36,10 +37,16 @@ const CLASSES: readonly (ErrorClass | undefined)[] = [
   errors.ProcessExitingError,
   errors.OptionError,
   errors.InterruptedError,
+  errors.MigrationFailedError,
+  errors.MigrationDivergentError,
+  errors.MigrationMissingError,
+  errors.DatabaseNewerThanCodeError,
+  errors.MigrationSourceError,
 ];
 
 /** Code of an error of the wire that this side makes as well. */
 export const FailureCode = {
+  constraint: 2,
   transactionClosed: 5,
   databaseClosed: 11,
   parameter: 16,
@@ -48,6 +55,9 @@ export const FailureCode = {
   statementInFlight: 23,
   protocol: 24,
   tooLarge: 26,
+  /** The first and the last one whose message has fields. */
+  migrationFailed: 30,
+  migrationSource: 34,
   /** Beyond the wire: only this side makes it. */
   noRows: -1,
   integerOutOfRange: -2,
@@ -79,11 +89,17 @@ export class Failure {
 
   /** The error itself; `sql` is the statement it happened in, empty for none. */
   toError(sql: string): errors.SqlflowError {
-    return new (classOf(this.code))(this.message, {
+    const { message, ...place } = this.#hasFields ? fieldsOf(this.message) : { message: this.message };
+    return new (classOf(this.code))(message, {
+      ...place,
       sqliteCode: this.sqliteCode === 0 ? undefined : this.sqliteCode,
       offset: this.byteOffset < 0 || sql === '' ? undefined : indexInText(sql, this.byteOffset),
       sql: sql === '' ? undefined : sql,
     });
+  }
+
+  get #hasFields(): boolean {
+    return this.code >= FailureCode.migrationFailed && this.code <= FailureCode.migrationSource;
   }
 }
 
@@ -92,6 +108,24 @@ function classOf(code: number): ErrorClass {
   if (code === FailureCode.integerOutOfRange) return errors.IntegerOutOfRangeError;
   if (code === FailureCode.savepointOpen) return errors.SavepointOpenError;
   return CLASSES[code] ?? errors.SqlflowError;
+}
+
+/** The fields of the message of a migration error. The first one may be anything, so they are taken from the end. */
+function fieldsOf(text: string): { message: string; file?: string; line?: number; version?: number | bigint } {
+  const fields = text.split(MESSAGE_FIELD);
+  if (fields.length < 4) return { message: text };
+  const [file = '', line = '', version = ''] = fields.splice(-3);
+  return {
+    message: fields.join(MESSAGE_FIELD),
+    ...(file === '' ? {} : { file }),
+    ...(line === '' ? {} : { line: Number(line) }),
+    ...(version === '' ? {} : { version: integerOf(version) }),
+  };
+}
+
+function integerOf(digits: string): number | bigint {
+  const value = Number(digits);
+  return Number.isSafeInteger(value) ? value : BigInt(digits);
 }
 
 function indexInText(sql: string, byteOffset: number): number {

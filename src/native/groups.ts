@@ -48,9 +48,9 @@ class Group {
   readonly #savepoints: Savepoints;
   readonly #ops: readonly number[];
   readonly #since = now();
-  /** How its commit failed, if it did. */
+  /** What its commit gave: the frames in the log after it, or how it failed. */
   readonly #outcome: Promise<unknown>;
-  #end: (failure: unknown) => void = () => {};
+  #end: (outcome: unknown) => void = () => {};
   #started = 0;
 
   constructor(border: Border, savepoints: Savepoints, { target, ops }: GroupGrant) {
@@ -68,7 +68,7 @@ class Group {
     return new Turn(this);
   }
 
-  /** A closure is done: the next one has its turn, or what has been done is committed. Gives how that failed. */
+  /** A closure is done: the next one has its turn, or what has been done is committed. Gives the outcome of that. */
   pass(): Promise<unknown> {
     const { target } = this;
     if (target.child !== undefined) this.#giveUp(target.child);
@@ -107,7 +107,7 @@ class Group {
     target.ended = true;
     const commit = this.#border.submit(target, Kind.commit, Outcome.settled, 0, '', 0, 0, this.#started, undefined);
     const { endedBy } = target;
-    commit.then((failure) => this.#end(failure === undefined ? undefined : (endedBy ?? failure)), this.#end);
+    commit.then((outcome) => this.#end(outcome instanceof Failure ? (endedBy ?? outcome) : outcome), this.#end);
   }
 }
 
@@ -125,10 +125,11 @@ class Turn implements BatchTurn {
     return this.#group.target;
   }
 
-  async release(_failed: boolean): Promise<void> {
+  async release(): Promise<void> {
     if (this.#released) throw errorOf(new Failure(FailureCode.protocol, 'a turn was released twice'), '');
     this.#released = true;
-    const failure = await this.#group.pass();
-    if (failure !== undefined) throw errorOf(failure, '', this.release);
+    const outcome = await this.#group.pass();
+    if (typeof outcome !== 'number') throw errorOf(outcome, '', this.release);
+    return outcome;
   }
 }

@@ -1,5 +1,6 @@
 // The op table: what is known on this side of every operation the engine has not finished.
 
+import type { MigrationProgress } from '../migration-history.js';
 import type { Target } from './target.js';
 
 /** What an operation resolves with. */
@@ -28,12 +29,14 @@ export const Outcome = {
   turn: 10,
   /** What a checkpoint did. */
   checkpoint: 11,
+  /** Migrations, and which of them are applied. */
+  history: 12,
   /** Rows, columns and counts of every statement of a batch; a `Failure` is given as a value. */
-  results: 12,
+  results: 13,
   /** The sums of a batch; a `Failure` is given as a value. */
-  totals: 13,
-  /** Nothing; a `Failure` is given as a value. */
-  settled: 14,
+  totals: 14,
+  /** Frames in the log after the commit of a group; a `Failure` is given as a value. */
+  settled: 15,
 } as const;
 
 export type Outcome = (typeof Outcome)[keyof typeof Outcome];
@@ -59,6 +62,8 @@ export class Operation {
   sql = '';
   /** Rows of earlier records of a result that comes in several. */
   rows: unknown[] | undefined = undefined;
+  /** Told, inside the drain, of each migration that it runs: must not run user code. */
+  progress: ((progress: MigrationProgress) => void) | undefined = undefined;
   /** Set when a record could not be decoded; later records of the operation are skipped. */
   failure: unknown = undefined;
 
@@ -130,6 +135,7 @@ export class Operations {
     slot.target = undefined;
     slot.sql = '';
     slot.rows = undefined;
+    slot.progress = undefined;
     slot.failure = undefined;
     this.#free.push(slot);
   }

@@ -63,6 +63,14 @@ export class Reader {
     return low + (bytes[at + 3] ?? 0) * 0x100_0000;
   }
 
+  /** A 64-bit integer at any byte position, as `integer` gives it. */
+  unalignedInteger(at: number): number | bigint {
+    const low = this.unalignedField(at);
+    const high = this.unalignedField(at + 4) | 0;
+    const value = high * 0x1_0000_0000 + low;
+    return Number.isSafeInteger(value) ? value : (BigInt(high) << 32n) | BigInt(low);
+  }
+
   /** Moves to the first row of the rows record at `base`. `bigint`: integers were asked for as `bigint`. */
   enter(base: number, bigint: boolean): void {
     const head = this.field(base, 8);

@@ -17,16 +17,23 @@ export function refusal(target: Target): Failure {
   if (child !== undefined && !target.ended) {
     return new Failure(
       FailureCode.savepointOpen,
-      `${child.label} is open in this ${target.parent === undefined ? 'transaction' : 'savepoint'}: ` +
-        'use the tx of its closure, and this one when that has ended',
+      `${child.label} is open in this ${nameOf(target)}: use the tx of its closure, and this one when that has ended`,
     );
   }
-  return new Failure(
-    FailureCode.transactionClosed,
-    target.parent === undefined
-      ? 'the transaction has ended: await every statement inside the closure of read or write, and do not keep tx beyond it'
-      : `${target.label} has ended: await every statement inside its closure, and do not keep its tx beyond it`,
-  );
+  return new Failure(FailureCode.transactionClosed, endOf(target));
+}
+
+function nameOf({ parent }: Target): string {
+  if (parent === undefined) return 'transaction';
+  return parent.shared ? 'closure' : 'savepoint';
+}
+
+function endOf({ label, parent }: Target): string {
+  if (parent === undefined) {
+    return 'the transaction has ended: await every statement inside the closure of read or write, and do not keep tx beyond it';
+  }
+  if (parent.shared) return `${label} has ended: do not keep its tx beyond it`;
+  return `${label} has ended: await every statement inside its closure, and do not keep its tx beyond it`;
 }
 
 /** Whether something asynchronous has not been answered yet, in the transaction or in what the savepoint is in. */

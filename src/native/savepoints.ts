@@ -1,5 +1,6 @@
 // Savepoints: a child takes the place of its transaction, and gives it back when it ends.
 
+import { ConstraintError } from '../errors.js';
 import type { Border } from './border.js';
 import type { SavepointEnding } from './engine.js';
 import { errorOf, Failure, FailureCode } from './failure.js';
@@ -50,7 +51,11 @@ export class Savepoints {
   openSync(parent: Target): Target {
     if (parent.ended || parent.child !== undefined) throw errorOf(refusal(parent), '');
     if (isBusy(parent)) throw errorOf(inFlight(), '');
-    this.#sync(parent, Kind.savepoint, 0);
+    try {
+      this.#sync(parent, Kind.savepoint, 0);
+    } catch (error) {
+      throw errorOf(error, '');
+    }
     return parent.newChild();
   }
 
@@ -62,7 +67,8 @@ export class Savepoints {
     try {
       this.#sync(parent, kindOf(how), child.cursorsBefore);
     } catch (error) {
-      child.root.lost = true;
+      // A deferred constraint of a closure that shares its transaction: the engine has taken back that closure, and it alone.
+      if (!(error instanceof ConstraintError)) child.root.lost = true;
       throw error;
     }
   }
@@ -77,8 +83,13 @@ export class Savepoints {
   }
 
   #sync(target: Target, kind: number, cursors: number): void {
-    this.#border.sync(target, kind, Outcome.done, 0, '', 0, cursors, 0, undefined);
+    this.#border.sync(target, kind, Outcome.done, 0, 0, cursors, 0, undefined);
   }
+}
+
+/** Whether a closure of a group broke a deferred constraint: the engine has rolled back to its savepoint and released it. */
+function isTakenBack(error: unknown, how: SavepointEnding): boolean {
+  return how === 'release' && error instanceof Failure && error.code === FailureCode.constraint;
 }
 
 function kindOf(how: SavepointEnding): number {

@@ -22,7 +22,7 @@ export class Target {
   parent: Target | undefined = undefined;
   /** The savepoint that is open in it, if any. */
   child: Target | undefined = undefined;
-  /** Of a savepoint: how messages call it, for example `savepoint 1.2`. */
+  /** Of a savepoint: how messages call it, for example `savepoint 1.2` or `the closure of db.batch`. */
   label = '';
   /** Why it was ended from outside. */
   endedBy: Failure | undefined = undefined;
@@ -30,6 +30,8 @@ export class Target {
   onEnded: (() => void) | undefined = undefined;
   /** Set to be told at COMMIT what was changed. */
   wantsTables = false;
+  /** The transaction of a group: what is opened in it are the closures of `db.batch`. */
+  shared = false;
   /** SQLite has rolled it back underneath a savepoint, or a savepoint of it could not be ended. */
   lost = false;
   /** How long BEGIN waited for the lock of another process. */
@@ -76,11 +78,17 @@ export class Target {
   newChild(): Target {
     const child = new Target(this.index, this.generation, this.flag, this.mode);
     this.#savepoints += 1;
-    child.label = this.parent === undefined ? `savepoint ${this.#savepoints}` : `${this.label}.${this.#savepoints}`;
+    child.label = this.#labelOfChild();
     child.engineId = this.engineId;
     child.parent = this;
     child.cursorsBefore = this.root.#cursors;
     this.child = child;
     return child;
+  }
+
+  #labelOfChild(): string {
+    if (this.shared) return 'the closure of db.batch';
+    const outermost = this.parent === undefined || this.parent.shared;
+    return outermost ? `savepoint ${this.#savepoints}` : `${this.label}.${this.#savepoints}`;
   }
 }

@@ -58,6 +58,8 @@ export const Reply = {
   grantGroup: 8,
   ended: 9,
   checkpointed: 10,
+  migrated: 11,
+  history: 12,
 } as const;
 
 /** Flags of a completion record. */
@@ -65,6 +67,9 @@ export const ReplyFlag = { last: 1, utf8: 2, changes: 4, open: 8 } as const;
 
 /** Tags of a cell in a completion record. */
 export const CellTag = { null: 0, number: 1, int64: 2, text: 3, blob: 4 } as const;
+
+/** Between the fields of the message of a migration error: what happened, the file, the line and the version. */
+export const MESSAGE_FIELD = '\u001f';
 
 /** The op of a record that wants no answer, or is none. */
 export const NO_REPLY = 0xffff_ffff;

@@ -14,6 +14,7 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 use crate::connection::Tables;
 use crate::error::{Error, ErrorCode, Result};
+use crate::execute::Script;
 use crate::statement::Traits;
 
 /// Pragmas that only tell something, with or without an argument (a table, an index).
@@ -65,6 +66,9 @@ const READABLE: [&str; 20] = [
 /// Pragmas that may be set (or run) inside a write transaction.
 const SETTABLE: [&str; 4] = ["application_id", "defer_foreign_keys", "optimize", "user_version"];
 
+/// Pragmas that migrations of other tools have around the rebuilding of a table. The first is off while migrations run anyway.
+const OF_MIGRATIONS: [&str; 2] = ["foreign_keys", "legacy_alter_table"];
+
 const DDL: u8 = 1;
 const TEMP: u8 = 2;
 const SETS_PRAGMA: u8 = 4;
@@ -74,6 +78,8 @@ const INSERTS: u8 = 16;
 #[derive(Default)]
 struct State {
     policing: AtomicBool,
+    /// Whose SQL is policed, a [`Script`].
+    script: AtomicU8,
     seen: AtomicU8,
     /// Tables that the statement can change.
     tables: Mutex<Vec<Arc<str>>>,
@@ -104,7 +110,8 @@ impl Authorizer {
     }
 
     /// Runs `prepare` on SQL of the user. Gives what was seen of the statement, or the refusal in words.
-    pub(crate) fn police<T>(&self, prepare: impl FnOnce() -> Result<T>) -> Result<(T, Seen)> {
+    pub(crate) fn police<T>(&self, script: Script, prepare: impl FnOnce() -> Result<T>) -> Result<(T, Seen)> {
+        self.state.script.store(script as u8, Ordering::Relaxed);
         self.state.seen.store(0, Ordering::Relaxed);
         self.state.tables.lock().clear();
         self.state.policing.store(true, Ordering::Relaxed);
@@ -176,11 +183,14 @@ impl State {
             return Authorization::Allow;
         }
         match context.action {
+            AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } if self.is_of(Script::Loose) => {
+                Authorization::Allow
+            }
             AuthAction::Transaction { .. } => self.refuse(
                 "BEGIN, COMMIT and ROLLBACK are not allowed in SQL: the closure of db.read or db.write is the transaction; it commits on return and rolls back on throw".to_owned(),
             ),
             AuthAction::Savepoint { .. } => {
-                self.refuse("SAVEPOINT, RELEASE and ROLLBACK TO are not allowed in SQL".to_owned())
+                self.refuse("SAVEPOINT, RELEASE and ROLLBACK TO are not allowed in SQL: use tx.savepoint(fn), or tx.sync.savepoint(fn)".to_owned())
             }
             AuthAction::Attach { .. } | AuthAction::Detach { .. } => {
                 self.refuse("ATTACH and DETACH are not allowed: open the other file with Database.open".to_owned())
@@ -220,11 +230,18 @@ impl State {
         }
     }
 
+    fn is_of(&self, script: Script) -> bool {
+        self.script.load(Ordering::Relaxed) == script as u8
+    }
+
     fn pragma(&self, name: &str, value: Option<&str>) -> Authorization {
         let name = name.to_ascii_lowercase();
         let listed = |list: &[&str]| list.contains(&name.as_str());
         if listed(&INTROSPECTION) || (value.is_none() && listed(&READABLE)) {
             return self.saw(READS_PRAGMA);
+        }
+        if listed(&OF_MIGRATIONS) && !self.is_of(Script::User) {
+            return self.saw(SETS_PRAGMA);
         }
         if listed(&SETTABLE) {
             return self.saw(SETS_PRAGMA);

@@ -15,17 +15,21 @@ use crate::exit;
 use crate::handle::{Handle, Timeouts};
 use crate::listeners::Listening;
 use crate::mailbox::{Arrival, Budget, Mailbox, Taken};
+use crate::migrate::{MigrationOptions, Plan, Source, Told};
 use crate::registry;
 use crate::reply::Reply;
+use crate::runtime::{self, Lane};
 use crate::slab::Slab;
 use crate::sql::Sql;
 use crate::statement_cache::KeyHasher;
 use crate::stats::Stats;
 use crate::transaction::{Accepted, Access, Expiry, Opening, Reads, SyncRequest, Transaction};
 use crate::wire::{self, Kind, NO_REPLY, Request, Requests, Shape};
-use crate::writer;
 
 mod dispatch;
+mod live;
+
+use live::Live;
 
 use dispatch::{call, limit, read_only, savepoint_step, text};
 
@@ -59,12 +63,17 @@ pub struct Client {
     statements: Statements,
     handles: Slab<Arc<Handle>>,
     transactions: Slab<Arc<Transaction>>,
+    /// Handles that are closing, for those who ask about them.
+    closing: HashMap<(u32, u32), Weak<Handle>>,
     /// Every database this environment has opened, for its end.
     databases: Vec<Weak<Database>>,
-    outstanding: usize,
+    /// Operations whose last record was not taken yet.
+    live: Live,
     looks: u32,
     /// Statements of batches whose last one has not come yet, by operation.
-    batches: HashMap<u32, Vec<OwnedCall>>,
+    batches: HashMap<u32, Result<Vec<OwnedCall>>>,
+    /// Sources of migrations by the numbers that JavaScript has given them.
+    sources: HashMap<u32, Source>,
     answer: Vec<u8>,
     scratch: Vec<u8>,
 }
@@ -77,10 +86,12 @@ impl Client {
             statements: Statements::default(),
             handles: Slab::new(),
             transactions: Slab::new(),
+            closing: HashMap::new(),
             databases: Vec::new(),
-            outstanding: 0,
+            live: Live::default(),
             looks: 0,
             batches: HashMap::new(),
+            sources: HashMap::new(),
             answer: Vec::new(),
             scratch: Vec::new(),
         }
@@ -105,16 +116,77 @@ impl Client {
     /// Operations whose last record was not taken by [`Client::drain`] yet.
     #[must_use]
     pub fn outstanding(&self) -> usize {
-        self.outstanding
+        self.live.len()
     }
 
-    /// Opens a database; answered by an OPENED record.
+    /// Names a source of migrations by a number. Numbers are never reused.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::MigrationSource`] if a file of it is wrong.
+    pub fn define_migrations(&mut self, id: u32, files: &[(String, String)]) -> Result<()> {
+        self.sources.insert(id, Source::parse(files)?);
+        Ok(())
+    }
+
+    /// The source of that number.
+    #[must_use]
+    pub fn migrations(&self, id: u32) -> Option<&Source> {
+        self.sources.get(&id)
+    }
+
+    /// Tells the history of a database; answered by a HISTORY record.
+    pub fn history(&mut self, op: u32, handle: u32, generation: u32) {
+        let Some(reply) = self.enter_for(op, handle, generation) else { return };
+        runtime::spawn(Lane::Open, move || {
+            let Some(_inside) = exit::enter() else { return };
+            let Some(handle) = reply.lease().map(|lease| Arc::clone(lease.handle())) else { return };
+            match handle.database.history(handle.migrations.as_ref()) {
+                Ok(entries) => {
+                    let mut record = Vec::new();
+                    wire::history(&mut record, reply.op(), &entries);
+                    reply.send(&record);
+                }
+                Err(error) => reply.fail(&error),
+            }
+        });
+    }
+
+    /// Takes migrations back to `version`; answered by a DONE record, after a MIGRATED record for each.
+    pub fn migrate_back(&mut self, op: u32, handle: u32, generation: u32, version: i64) {
+        let Some(reply) = self.enter_for(op, handle, generation) else { return };
+        let Some(handle) = reply.lease().map(|lease| Arc::clone(lease.handle())) else { return };
+        let Some(MigrationOptions { source, table, .. }) = handle.migrations.clone() else {
+            let message = "the database was opened without migrations, and so has none to take back";
+            return reply.fail(&Error::new(ErrorCode::Option, message));
+        };
+        let Some(writer) = handle.database.writer().cloned() else { return reply.fail(&read_only()) };
+        let plan = Plan::back_to(source, table, version, told(op, reply.mailbox()));
+        let done = move |ran: Result<()>| match ran {
+            Ok(()) => reply.done(),
+            Err(error) => reply.fail(&error),
+        };
+        writer.submit_exclusive(plan, handle.timeouts.busy, Box::new(done));
+    }
+
+    /// Accepts an operation on an open handle.
+    fn enter_for(&mut self, op: u32, handle: u32, generation: u32) -> Option<Reply> {
+        let Some(lease) = self.handles.get(handle, generation).and_then(Handle::enter) else {
+            self.reply(op, None).fail(&error::database_closed());
+            return None;
+        };
+        Some(self.reply(op, Some(lease)))
+    }
+
+    /// Opens a database; answered by an OPENED record, after a MIGRATED record for each migration that was run.
     pub fn open(&mut self, op: u32, path: &str, options: OpenOptions) {
         let reply = self.reply(op, None);
         let timeouts = Timeouts::of(&options);
+        let migrations = options.migrations.clone();
+        let plan = migrations.as_ref().map(|migrations| migrations.plan(told(op, &self.mailbox)));
         let opened = move |outcome: Result<Arc<Database>>| match outcome {
             Ok(database) => {
-                let handle = Arc::new(Handle::new(database, timeouts));
+                let handle = Arc::new(Handle::new(database, timeouts, migrations));
                 let mailbox = Arc::clone(reply.mailbox());
                 let op = reply.op();
                 reply.answered();
@@ -124,12 +196,17 @@ impl Client {
             }
             Err(error) => reply.fail(&error),
         };
-        registry::open(path.to_owned(), options, Box::new(opened));
+        registry::open(path.to_owned(), options, plan, Box::new(opened));
     }
 
     /// Closes a handle once everything accepted through it is over, or ends that after `patience`; answered by a DONE record.
     pub fn close(&mut self, op: u32, handle: u32, generation: u32, patience: Option<Duration>) {
         let reply = self.reply(op, None);
+        let slot = (handle, generation);
+        self.closing.retain(|_, handle| handle.strong_count() > 0);
+        if let Some(handle) = self.handles.get(handle, generation) {
+            self.closing.insert(slot, Arc::downgrade(handle));
+        }
         match (self.handles.remove(handle, generation), patience) {
             (Some(handle), Some(patience)) => handle.close_within(patience, reply),
             (Some(handle), None) => handle.close(Some(reply)),
@@ -139,14 +216,10 @@ impl Client {
 
     /// Asks for a checkpoint; answered by a CHECKPOINTED record.
     pub fn checkpoint(&mut self, op: u32, handle: u32, generation: u32, mode: CheckpointMode) {
-        let lease = self.handles.get(handle, generation).and_then(Handle::enter);
-        let Some(lease) = lease else {
-            return self.reply(op, None).fail(&error::database_closed());
-        };
-        let database = Arc::clone(&lease.handle().database);
-        let reply = self.reply(op, Some(lease));
-        match database.writer() {
-            Some(writer) => writer.submit(writer::Work::Checkpoint { reply, mode }),
+        let Some(reply) = self.enter_for(op, handle, generation) else { return };
+        let Some(handle) = reply.lease().map(|lease| Arc::clone(lease.handle())) else { return };
+        match handle.database.writer() {
+            Some(writer) => writer.submit_checkpoint(reply, mode),
             None => reply.fail(&read_only()),
         }
     }
@@ -154,7 +227,8 @@ impl Client {
     /// Figures of an open database; `None` once the handle is closed.
     #[must_use]
     pub fn stats(&self, handle: u32, generation: u32) -> Option<Stats> {
-        self.handles.get(handle, generation).map(|handle| handle.database.stats())
+        let closing = || self.closing.get(&(handle, generation)).and_then(Weak::upgrade);
+        self.handles.get(handle, generation).cloned().or_else(closing).map(|handle| handle.database.stats())
     }
 
     /// Sets what a handle wants to know of commits, whoever makes them: COMMITTED records without an operation.
@@ -180,7 +254,7 @@ impl Client {
 
     fn reply(&mut self, op: u32, lease: Option<crate::handle::Lease>) -> Reply {
         if op != NO_REPLY {
-            self.outstanding += 1;
+            self.live.insert(op);
         }
         Reply::new(Arc::clone(&self.mailbox), op, lease)
     }
@@ -258,8 +332,8 @@ impl Client {
             }
             let budget = Budget { completions: MOST_COMPLETIONS, bytes: MOST_BYTES };
             let mut taken = Taken::default();
-            let end = self.mailbox.take(out, end, budget, &mut taken);
-            self.outstanding = self.outstanding.saturating_sub(taken.finished);
+            let live = &mut self.live;
+            let end = self.mailbox.take(out, end, budget, &mut taken, &mut |op| live.remove(op));
             for parked in taken.resumed {
                 parked(crate::mailbox::Resume::Continue);
             }
@@ -270,7 +344,7 @@ impl Client {
                 self.looks = 0;
                 return Drained::Bytes(end);
             }
-            if self.outstanding > 0 && self.looks < MOST_LOOKS {
+            if self.live.len() > 0 && self.looks < MOST_LOOKS {
                 self.looks += 1;
                 return Drained::Nothing;
             }
@@ -283,12 +357,9 @@ impl Client {
 
     fn take_arrival(&mut self, arrival: Arrival, out: &mut [u8], end: usize) -> usize {
         self.scratch.clear();
-        let finished = match arrival {
+        match arrival {
             Arrival::Granted(transaction) => self.take_grant(&transaction),
-            Arrival::Ended(transaction) => {
-                self.take_end(&transaction);
-                0
-            }
+            Arrival::Ended(transaction) => self.take_end(&transaction),
             Arrival::Opened { op, handle } => {
                 self.databases.retain(|database| database.strong_count() > 0);
                 self.databases.push(Arc::downgrade(&handle.database));
@@ -296,10 +367,9 @@ impl Client {
                 let engine = handle.database.engine;
                 let (index, generation) = self.handles.insert(handle);
                 wire::opened(&mut self.scratch, op, index, generation, engine, &path);
-                1
+                self.live.remove(op);
             }
-        };
-        self.outstanding = self.outstanding.saturating_sub(finished);
+        }
         let after = end + self.scratch.len();
         match out.get_mut(end..after) {
             Some(target) => {
@@ -310,9 +380,9 @@ impl Client {
         }
     }
 
-    /// Accepts a grant; how many operations it answers.
-    fn take_grant(&mut self, transaction: &Arc<Transaction>) -> usize {
-        let Some(accepted) = transaction.accept() else { return 0 };
+    /// Accepts a grant, which answers the operations that asked for it.
+    fn take_grant(&mut self, transaction: &Arc<Transaction>) {
+        let Some(accepted) = transaction.accept() else { return };
         let slot = self.transactions.insert(Arc::clone(transaction));
         transaction.set_slot(slot);
         let granted = wire::Granted {
@@ -324,17 +394,21 @@ impl Client {
         match accepted {
             Accepted::One(op) => {
                 wire::grant(&mut self.scratch, op, granted);
-                self.mailbox.taken(op);
-                1
+                self.answered(op);
             }
             Accepted::Group(ops) => {
                 wire::grant_group(&mut self.scratch, &ops, granted);
-                for op in &ops {
-                    self.mailbox.taken(*op);
+                for op in ops {
+                    self.answered(op);
                 }
-                ops.len()
             }
         }
+    }
+
+    /// The last record of an operation was taken.
+    fn answered(&mut self, op: u32) {
+        self.live.remove(op);
+        self.mailbox.taken(op);
     }
 
     /// Tells of a transaction that was ended from outside, unless it was ended from inside meanwhile.
@@ -377,7 +451,7 @@ impl Client {
         for handle in self.handles.drain() {
             handle.close(None);
         }
-        self.outstanding = 0;
+        self.live.clear();
     }
 }
 
@@ -385,4 +459,14 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.shutdown();
     }
+}
+
+/// Tells an environment of the migrations that an operation of its runs.
+fn told(op: u32, mailbox: &Arc<Mailbox>) -> Told {
+    let mailbox = Arc::clone(mailbox);
+    Box::new(move |migrated| {
+        let mut record = Vec::new();
+        wire::migrated(&mut record, op, migrated);
+        mailbox.post(&record);
+    })
 }

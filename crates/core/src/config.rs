@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, ErrorCode, Result};
+use crate::migrate::MigrationOptions;
 
 /// What a COMMIT waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct OpenOptions {
     pub queue_timeout: Duration,
     /// Most entries that wait for the writer, and for a reader. Default 10,000.
     pub max_queued: u32,
+    /// Migrations that are run before the database is there for anybody. None when `read_only`. Belongs to the handle.
+    pub migrations: Option<MigrationOptions>,
     /// Bytes of the log beyond which reads are held back for a moment so that it can be emptied. Default 64 MiB.
     pub log_limit: u64,
 }
@@ -75,6 +78,7 @@ impl Default for OpenOptions {
             read_timeout: Duration::ZERO,
             queue_timeout: Duration::from_secs(30),
             max_queued: 10_000,
+            migrations: None,
             log_limit: 64 * 1024 * 1024,
         }
     }

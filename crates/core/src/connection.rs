@@ -8,6 +8,7 @@ use rusqlite::ffi;
 
 use crate::authorizer::Authorizer;
 use crate::error::{Error, ErrorCode, Result};
+use crate::execute::Script;
 use crate::interrupt::Interrupt;
 use crate::sql::Sql;
 use crate::statement::{Encoding, Statement, Step, Traits, error_code, prepare};
@@ -77,7 +78,7 @@ impl Drop for Connection {
     }
 }
 
-fn from_rusqlite(error: &rusqlite::Error, what: &str) -> Error {
+pub(crate) fn from_rusqlite(error: &rusqlite::Error, what: &str) -> Error {
     match error {
         rusqlite::Error::SqliteFailure(code, message) => {
             let reason = message.clone().unwrap_or_else(|| code.to_string());
@@ -88,6 +89,11 @@ fn from_rusqlite(error: &rusqlite::Error, what: &str) -> Error {
 }
 
 impl Connection {
+    /// The handle, for what is not on the hot path.
+    pub(crate) fn db(&self) -> &rusqlite::Connection {
+        &self.db
+    }
+
     /// The raw handle, for the C interface.
     pub(crate) fn raw(&self) -> *mut ffi::sqlite3 {
         // SAFETY: the handle stays open as long as `self`, and is used by the thread that has `self` only.
@@ -143,8 +149,8 @@ impl Connection {
     /// Prepares the one statement of `text`.
     fn prepare(&self, text: &str) -> Result<Statement> {
         let db = self.raw();
-        check_text(text)?;
-        let (prepared, seen) = self.authorizer.police(|| prepare(db, text, true))?;
+        check_text(text, Script::User)?;
+        let (prepared, seen) = self.authorizer.police(Script::User, || prepare(db, text, true))?;
         let Some(mut statement) = prepared.statement else {
             return Err(Error::new(ErrorCode::Statement, "the SQL text holds no statement"));
         };
@@ -160,12 +166,12 @@ impl Connection {
     }
 
     /// Prepares the next statement of a script. `None` at its end.
-    pub(crate) fn prepare_next<'s>(&self, script: &'s str) -> Result<Option<(Statement, &'s str)>> {
+    pub(crate) fn prepare_next<'s>(&self, script: &'s str, of: Script) -> Result<Option<(Statement, &'s str)>> {
         let db = self.raw();
         let mut rest = script;
         while !rest.is_empty() {
-            check_text(rest)?;
-            let (prepared, seen) = self.authorizer.police(|| prepare(db, rest, false))?;
+            check_text(rest, of)?;
+            let (prepared, seen) = self.authorizer.police(of, || prepare(db, rest, false))?;
             if let Some(mut statement) = prepared.statement {
                 statement.traits = seen.traits;
                 statement.tables = seen.tables;
@@ -269,6 +275,17 @@ impl Connection {
         (changes, if traits.inserts && changes > 0 { rowid } else { 0 })
     }
 
+    /// Whether SQLite has undone what a statement had changed when it failed with `error`. Only a constraint leaves it, by OR FAIL,
+    /// ON CONFLICT FAIL and RAISE(FAIL); the count of changes is 0 when the statement was rolled back, whatever its triggers did.
+    pub(crate) fn was_undone(&self, error: &Error) -> bool {
+        if error.sqlite & 0xff != ffi::SQLITE_CONSTRAINT {
+            return true;
+        }
+        // SAFETY: the handle is open and used by this thread alone.
+        let changes = unsafe { ffi::sqlite3_changes64(self.raw()) };
+        changes == 0 && error.sqlite != ffi::SQLITE_CONSTRAINT_TRIGGER
+    }
+
     /// Rows changed since the connection was opened, by triggers and cascades too.
     pub(crate) fn total_changes(&self) -> i64 {
         // SAFETY: the handle is open and used by this thread alone.
@@ -293,14 +310,14 @@ impl Connection {
 }
 
 /// Refuses what SQLite would take without asking the authorizer, or would take half of.
-fn check_text(text: &str) -> Result<()> {
+fn check_text(text: &str, of: Script) -> Result<()> {
     if text.contains('\0') {
         return Err(Error::new(
             ErrorCode::Statement,
             "the SQL text holds a NUL character, behind which SQLite would not read",
         ));
     }
-    if first_word(text).eq_ignore_ascii_case("vacuum") {
+    if of != Script::Loose && first_word(text).eq_ignore_ascii_case("vacuum") {
         return Err(Error::new(
             ErrorCode::StatementNotAllowed,
             "VACUUM is not allowed in SQL: it cannot run inside a transaction, and every statement runs in one",

@@ -11,10 +11,12 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::exit;
 use crate::listeners::Listening;
 use crate::mailbox::Mailbox;
+use crate::migrate::{self, MigrationOptions, Plan};
 use crate::readers::Readers;
 use crate::runtime::{self, Lane};
 use crate::stats::Stats;
-use crate::writer::{Work, Writer};
+use crate::wire;
+use crate::writer::{Work, Writer, WriterFigures};
 
 static NEXT_ENGINE: AtomicU32 = AtomicU32::new(1);
 
@@ -34,13 +36,16 @@ pub(crate) struct Opening {
     path: PathBuf,
     options: OpenOptions,
     connection: Option<Box<Connection>>,
+    /// Run before anybody else has the database.
+    plan: Option<Plan>,
     /// We have made the file, and remove it if it comes to nothing.
     created: bool,
 }
 
 impl Opening {
-    pub(crate) fn new(path: PathBuf, options: OpenOptions) -> Self {
-        Self { path, options, connection: None, created: false }
+    pub(crate) fn new(path: PathBuf, options: OpenOptions, plan: Option<Plan>) -> Self {
+        let plan = plan.filter(|_| !options.read_only);
+        Self { path, options, connection: None, plan, created: false }
     }
 
     /// One try. A busy error may be followed by another; any other leaves nothing behind.
@@ -77,7 +82,11 @@ impl Opening {
                 Box::new(Connection::open(&self.path, role)?)
             }
         };
-        if let Err(error) = connection.set_up(self.options.synchronous, &self.path) {
+        let ready = connection.set_up(self.options.synchronous, &self.path).and_then(|()| match &self.plan {
+            Some(plan) if plan.is_needed(&connection)? => plan.run(&mut connection),
+            _ => Ok(()),
+        });
+        if let Err(error) = ready {
             self.connection = Some(connection);
             return Err(error);
         }
@@ -138,10 +147,18 @@ impl Database {
         }
     }
 
+    /// The history of migrations beside those of a handle, read by a connection of its own.
+    pub(crate) fn history(&self, migrations: Option<&MigrationOptions>) -> Result<Vec<wire::Entry>> {
+        let mut connection = Connection::open(&self.path, Role::Reader)?;
+        connection.set_up(self.options.synchronous, &self.path)?;
+        let table = migrations.map_or_else(Default::default, |migrations| migrations.table);
+        migrate::history(&connection, migrations.map(|migrations| &migrations.source), table)
+    }
+
     /// Figures of this moment.
     pub(crate) fn stats(&self) -> Stats {
         let writer = self.writer.as_ref().map(|writer| writer.stats());
-        Stats::new(writer.unwrap_or_default(), self.readers.figures())
+        Stats::new(writer.unwrap_or(WriterFigures::NONE), self.readers.figures())
     }
 
     /// Removes what an environment that is gone has queued.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 pub use crate::wire::ErrorCode;
-use crate::wire::{ErrorRecord, WireError};
+use crate::wire::{self, ErrorRecord, WireError};
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -44,6 +44,14 @@ impl Error {
 }
 
 impl Error {
+    /// Its record, as the answer of no operation.
+    #[must_use]
+    pub fn to_record(&self) -> Vec<u8> {
+        let mut record = Vec::new();
+        wire::error(&mut record, wire::NO_REPLY, &self.record());
+        record
+    }
+
     /// The content of its record.
     pub(crate) fn record(&self) -> ErrorRecord<'_> {
         let Self { code, sqlite, offset, statement, ref message } = *self;
@@ -84,6 +92,14 @@ pub(crate) fn process_exiting() -> Error {
 /// An operation whose signal was aborted.
 pub(crate) fn aborted() -> Error {
     Error::new(ErrorCode::Abort, "the operation was aborted by its signal")
+}
+
+/// What waited when a `close` had no more patience.
+pub(crate) fn closed_while_queued() -> Error {
+    Error::new(
+        ErrorCode::DatabaseClosed,
+        "the database was closed, and this had not begun within the timeoutMs of close; it was not started",
+    )
 }
 
 /// What was still under way when a `close` had no more patience.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::connection::{Connection, Parts, step_to_end};
+use crate::connection::{Connection, Mark, Parts, step_to_end};
 use crate::error::{Error, ErrorCode, Result};
 use crate::interrupt::{Interrupt, Manner};
 use crate::reply::Reply;
 use crate::sql::Sql;
 use crate::statement::{Lifetime, Statement, Step, without_values};
+use crate::text::skip_blank;
 use crate::wire::{self, OwnedParams, Params, RowsHead};
 use rusqlite::ffi;
 
@@ -151,7 +152,7 @@ fn run_counted(
     }
     connection.note(traits);
     if let Err(error) = ran {
-        if connection.total_changes() == total_before {
+        if connection.was_undone(&error) {
             connection.changes.back_to(mark);
         }
         return Err(explained(error, &call.params));
@@ -208,6 +209,8 @@ pub(crate) struct Cursor {
     bigint: bool,
     stepped: bool,
     total_before: i64,
+    /// What had been changed before it.
+    mark: Mark,
 }
 
 /// Whether a cursor may have further rows.
@@ -223,9 +226,11 @@ impl Cursor {
         let mut statement = connection.take_statement(call.sql)?;
         let ready = check_place(&statement, place).and_then(|()| statement.bind(&call.params, Lifetime::Copied));
         connection.note(statement.traits);
+        let mark = connection.changes.mark();
         connection.changes.note(statement.tables.as_ref());
         match ready {
             Ok(()) => Ok(Self {
+                mark,
                 sql: Arc::clone(call.sql),
                 statement,
                 params: call.params.to_owned(),
@@ -249,20 +254,28 @@ impl Cursor {
     /// Steps until the chunk is full or the rows are at their end.
     pub(crate) fn fill(&mut self, connection: &mut Connection, limit: usize) -> Result<Filled> {
         let encoding = connection.encoding;
-        let rows = &mut connection.rows;
-        rows.begin(self.statement.columns(), self.bigint, limit);
+        connection.rows.begin(self.statement.columns(), self.bigint, limit);
         loop {
-            let step = self.statement.step().map_err(|error| explained(error, &self.params.borrow()))?;
+            let step = match self.statement.step() {
+                Ok(step) => step,
+                Err(error) => {
+                    // One that writes has done all of it in its first step.
+                    if !self.stepped && connection.was_undone(&error) {
+                        connection.changes.back_to(self.mark);
+                    }
+                    return Err(explained(error, &self.params.borrow()));
+                }
+            };
             if !self.stepped {
                 self.stepped = true;
                 self.statement.refresh_columns();
-                rows.begin(self.statement.columns(), self.bigint, limit);
+                connection.rows.begin(self.statement.columns(), self.bigint, limit);
             }
             if step == Step::Done {
                 return Ok(Filled::Exhausted);
             }
-            self.statement.write_row(rows, encoding)?;
-            if rows.is_full() {
+            self.statement.write_row(&mut connection.rows, encoding)?;
+            if connection.rows.is_full() {
                 return Ok(Filled::More);
             }
         }
@@ -419,24 +432,56 @@ impl Batch {
     }
 }
 
+/// Whose script it is, which decides what it may contain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Script {
+    User = 0,
+    /// A migration in its transaction: pragmas that other tools' migrations have are accepted too.
+    Migration = 1,
+    /// A migration without a transaction: it may begin and end some, and VACUUM.
+    Loose = 2,
+}
+
 /// Runs a script, statement by statement.
 pub(crate) fn run_script(connection: &mut Connection, sql: &Sql, place: Place) -> Result<()> {
-    let mut rest: &str = &sql.text;
+    run_script_in(connection, &sql.text, place, Script::User).map_err(|(error, _)| error)
+}
+
+/// The same; an error comes with the byte of the script that it is about: the token SQLite named, else its statement.
+pub(crate) fn run_script_in(
+    connection: &mut Connection,
+    text: &str,
+    place: Place,
+    script: Script,
+) -> Result<(), (Error, usize)> {
+    let mut rest: &str = text;
     loop {
+        let at = text.len() - rest.len();
+        let begins = text.len() - skip_blank(rest).len();
         // An offset that SQLite names counts from the statement; the caller's from the script.
-        let at = sql.text.len() - rest.len();
         let in_script = |mut error: Error| {
-            if error.offset >= 0 {
-                error.offset = error.offset.saturating_add(i32::try_from(at).unwrap_or(i32::MAX));
+            if error.offset < 0 {
+                return (error, begins);
             }
-            error
+            error.offset = error.offset.saturating_add(i32::try_from(at).unwrap_or(i32::MAX));
+            let at = usize::try_from(error.offset).unwrap_or(begins);
+            (error, at)
         };
-        let Some((mut statement, tail)) = connection.prepare_next(rest).map_err(in_script)? else { return Ok(()) };
-        check_place(&statement, place)?;
+        let Some((mut statement, tail)) = connection.prepare_next(rest, script).map_err(in_script)? else {
+            return Ok(());
+        };
+        check_place(&statement, place).map_err(in_script)?;
         connection.note(statement.traits);
+        let mark = connection.changes.mark();
         connection.changes.note(statement.tables.as_ref());
-        statement.bind(&Params::default(), Lifetime::Call)?;
-        step_to_end(&mut statement).map_err(in_script)?;
+        statement.bind(&Params::default(), Lifetime::Call).map_err(in_script)?;
+        if let Err(error) = step_to_end(&mut statement) {
+            if connection.was_undone(&error) {
+                connection.changes.back_to(mark);
+            }
+            return Err(in_script(error));
+        }
         rest = tail;
     }
 }

@@ -272,7 +272,7 @@ pub(crate) fn outcome_unknown_after_io_error(error: Error) -> Error {
     }
 }
 
-fn deferred_violation() -> Error {
+pub(crate) fn deferred_violation() -> Error {
     Error::sqlite(ErrorCode::Constraint, "FOREIGN KEY constraint failed", ffi::SQLITE_CONSTRAINT_FOREIGNKEY)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::OpenOptions;
 use crate::database::Database;
+use crate::migrate::MigrationOptions;
 use crate::registry;
 use crate::reply::Reply;
 use crate::runtime;
@@ -44,6 +45,7 @@ pub(crate) struct Handle {
     pub(crate) id: u64,
     pub(crate) database: Arc<Database>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) migrations: Option<MigrationOptions>,
     active: AtomicUsize,
     released: AtomicBool,
     /// The `timeoutMs` of `close` is over: nothing of this handle is begun or goes on.
@@ -71,11 +73,12 @@ impl Drop for Lease {
 }
 
 impl Handle {
-    pub(crate) fn new(database: Arc<Database>, timeouts: Timeouts) -> Self {
+    pub(crate) fn new(database: Arc<Database>, timeouts: Timeouts, migrations: Option<MigrationOptions>) -> Self {
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             database,
             timeouts,
+            migrations,
             active: AtomicUsize::new(0),
             released: AtomicBool::new(false),
             out_of_patience: AtomicBool::new(false),
@@ -99,7 +102,6 @@ impl Handle {
     /// Refuses new operations; after the last accepted one the engine is given back, and `reply` answered when that is done.
     pub(crate) fn close(&self, reply: Option<Reply>) {
         *self.closing.lock() = reply;
-        self.database.unlisten(self.id);
         if self.active.fetch_or(CLOSING, Ordering::AcqRel) == 0 {
             self.release();
         }
@@ -127,6 +129,8 @@ impl Handle {
 
     fn release(&self) {
         if !self.released.swap(true, Ordering::AcqRel) {
+            // After the last commit that it had accepted.
+            self.database.unlisten(self.id);
             registry::release(&self.database, self.closing.lock().take());
         }
     }

@@ -247,6 +247,12 @@ impl Watch {
         Some(runs_for)
     }
 
+    /// For how long what runs now has been seen to run.
+    pub(crate) fn runs_for(&self) -> Duration {
+        let running = self.interrupt.current().map(|(run, _)| run);
+        self.seen.filter(|seen| Some(seen.run) == running).map_or(Duration::ZERO, |seen| seen.since.elapsed())
+    }
+
     /// For how long the run of the last look has been seen.
     pub(crate) fn seen_for(&self) -> Duration {
         self.seen.map_or(Duration::ZERO, |seen| seen.since.elapsed())

@@ -86,7 +86,6 @@ pub(crate) struct Budget {
 /// What one look carried away, besides the bytes.
 #[derive(Default)]
 pub(crate) struct Taken {
-    pub(crate) finished: usize,
     pub(crate) oversized: Option<Vec<u8>>,
     pub(crate) resumed: Vec<Parked>,
 }
@@ -249,13 +248,32 @@ impl Mailbox {
         if lanes.arrivals.is_empty() && lanes.aside.is_empty() {
             return (Vec::new(), Vec::new());
         }
-        let count = lanes.arrivals.len().min(most);
-        (lanes.arrivals.drain(..count).collect(), std::mem::take(&mut lanes.aside))
+        let mut taken = Vec::new();
+        // A database comes behind what was told of its migrations.
+        let waits = |arrival: &Arrival, small: usize| small > 0 && matches!(arrival, Arrival::Opened { .. });
+        let mut stay = VecDeque::new();
+        while let Some(arrival) = lanes.arrivals.pop_front() {
+            if taken.len() >= most || waits(&arrival, lanes.small_records) {
+                stay.push_back(arrival);
+            } else {
+                taken.push(arrival);
+            }
+        }
+        lanes.arrivals = stay;
+        (taken, std::mem::take(&mut lanes.aside))
     }
 
     /// Moves finished records into `out` from `at`, small ones first, then chunks in turn, at least one of each kind that waits.
     /// Returns the new end.
-    pub(crate) fn take(&self, out: &mut [u8], at: usize, budget: Budget, taken: &mut Taken) -> usize {
+    /// `finished` is told of each operation whose last record is carried away.
+    pub(crate) fn take(
+        &self,
+        out: &mut [u8],
+        at: usize,
+        budget: Budget,
+        taken: &mut Taken,
+        finished: &mut dyn FnMut(u32),
+    ) -> usize {
         let mut lanes = self.lanes.lock();
         let mut end = at;
         let mut completions = 0;
@@ -267,12 +285,26 @@ impl Mailbox {
             if end + size > small_limit && end > at {
                 break;
             }
+            if size > out.len() {
+                // Handed over by itself, once it is the only thing taken: what was changed by a commit can be of any length.
+                if end == 0 {
+                    let mut record = vec![0; size];
+                    copy_front(&mut lanes.small, &mut record);
+                    lanes.small_records -= 1;
+                    if let Some(op) = crate::wire::finished_op(&record) {
+                        finished(op);
+                        self.taken(op);
+                    }
+                    taken.oversized = Some(record);
+                }
+                return end;
+            }
             let Some(target) = out.get_mut(end..end + size) else { break };
             copy_front(&mut lanes.small, target);
             lanes.small_records -= 1;
             completions += 1;
             if let Some(op) = crate::wire::finished_op(target) {
-                taken.finished += 1;
+                finished(op);
                 self.taken(op);
             }
             end += size;
@@ -306,7 +338,7 @@ impl Mailbox {
             }
             if last {
                 completions += 1;
-                taken.finished += 1;
+                finished(op);
                 self.taken(op);
             }
             if oversized {

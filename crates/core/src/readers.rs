@@ -63,6 +63,8 @@ struct Pool {
     busy: HashMap<u64, Busy>,
     watching: bool,
     gate: gate::State,
+    /// Gates so far.
+    last_gate: u64,
     closed: Option<Publish>,
     closing: bool,
 }
@@ -136,6 +138,7 @@ impl Readers {
             busy: HashMap::new(),
             watching: false,
             gate: gate::State::Open,
+            last_gate: 0,
             closed: None,
             closing: false,
         };
@@ -166,10 +169,9 @@ impl Readers {
                 format!("{} operations wait for a reader, as many as maxQueued allows; slow down, or raise readers or maxQueued", self.max_queued),
             ));
         }
-        let timed = work.reply().lease().is_some_and(|lease| !lease.handle().timeouts.read.is_zero());
         pool.line.push(work);
-        // What waits for a connection is timed, and what has a limit to run.
-        let watch = (timed || pool.waking > 0 || pool.idle.is_empty()) && !std::mem::replace(&mut pool.watching, true);
+        // What waits and what runs is timed by looks.
+        let watch = !std::mem::replace(&mut pool.watching, true);
         self.start(pool);
         if watch {
             self.watch();
@@ -323,7 +325,8 @@ impl Readers {
         let entries = entries.into_iter().map(|entry| (entry.work, None));
         let waited = busy.into_iter().map(|Busy { connection, entry, .. }| (entry.work, Some(connection)));
         for (work, connection) in entries.chain(waited) {
-            let error = work.reply().given_up().unwrap_or_else(error::closed_by_timeout);
+            let aborted = work.reply().mailbox().is_cancelled(work.reply().op());
+            let error = if aborted { error::aborted() } else { error::closed_while_queued() };
             let tell: Publish = Box::new(move || work.fail(&error));
             match connection {
                 Some(connection) => self.released(connection.checkout, Some(connection), tell),

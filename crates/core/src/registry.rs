@@ -17,6 +17,7 @@ use crate::database::{Database, Opening};
 use crate::error::{Error, ErrorCode, Result};
 use crate::exit;
 use crate::location::{self, Identity};
+use crate::migrate::Plan;
 use crate::reply::Reply;
 use crate::runtime::{self, Lane};
 
@@ -26,6 +27,8 @@ pub(crate) type Opened = Box<dyn FnOnce(Result<Arc<Database>>) + Send>;
 struct Request {
     path: String,
     options: OpenOptions,
+    /// Its migrations.
+    plan: Option<Plan>,
     opened: Opened,
     /// When it was asked for: each has its own patience with a busy file.
     since: Instant,
@@ -56,8 +59,8 @@ struct Entry {
 static FILES: LazyLock<Mutex<HashMap<PathBuf, Entry>>> = LazyLock::new(|| Mutex::new(HashMap::new()));
 
 /// Opens the file at `path`, or joins those who have it open.
-pub(crate) fn open(path: String, options: OpenOptions, opened: Opened) {
-    spawn(Request { path, options, opened, since: Instant::now() });
+pub(crate) fn open(path: String, options: OpenOptions, plan: Option<Plan>, opened: Opened) {
+    spawn(Request { path, options, plan, opened, since: Instant::now() });
 }
 
 fn spawn(request: Request) {
@@ -73,7 +76,7 @@ fn spawn(request: Request) {
 /// What the registry says of a file.
 enum Found {
     /// It is open; the handle is counted.
-    Joined(Arc<Database>, Opened),
+    Joined(Arc<Database>, Option<Plan>, Opened),
     Refused(Error, Opened),
     /// Nobody has it; the caller opens it.
     New(Request),
@@ -83,7 +86,7 @@ enum Found {
 
 fn find(path: PathBuf, request: Request) {
     match look_up(&path, request) {
-        Found::Joined(database, opened) => opened(Ok(database)),
+        Found::Joined(database, plan, opened) => joined(database, plan, opened),
         Found::Refused(error, opened) => opened(Err(error)),
         Found::Waits => {}
         Found::New(request) => attempt(Try::new(path, request)),
@@ -116,7 +119,7 @@ fn look_up(path: &Path, request: Request) -> Found {
             Found::Refused(Error::new(ErrorCode::CannotOpen, why), request.opened)
         }
         State::Open { database, handles } => match join(database, handles, &request.options) {
-            Ok(database) => Found::Joined(database, request.opened),
+            Ok(database) => Found::Joined(database, request.plan, request.opened),
             Err(error) => Found::Refused(error, request.opened),
         },
     }
@@ -128,6 +131,23 @@ fn join(database: &Arc<Database>, handles: &mut usize, options: &OpenOptions) ->
     Ok(Arc::clone(database))
 }
 
+/// Somebody has joined an open database; pending migrations of theirs are run while nobody else works on it.
+fn joined(database: Arc<Database>, plan: Option<Plan>, opened: Opened) {
+    let (Some(plan), Some(writer)) = (plan, database.writer().cloned()) else { return opened(Ok(database)) };
+    let busy_timeout = database.options.busy_timeout;
+    writer.submit_exclusive(
+        plan,
+        busy_timeout,
+        Box::new(move |ran| match ran {
+            Ok(()) => opened(Ok(database)),
+            Err(error) => {
+                release(&database, None);
+                opened(Err(error));
+            }
+        }),
+    );
+}
+
 /// One open under way.
 struct Try {
     path: PathBuf,
@@ -136,9 +156,15 @@ struct Try {
     backoff: Backoff,
 }
 
+/// Those who are answered once the outcome of an open is recorded.
+enum Answer {
+    Opened(Arc<Database>, Option<Plan>, Opened),
+    Failed(Error, Opened),
+}
+
 impl Try {
-    fn new(path: PathBuf, request: Request) -> Self {
-        let opening = Opening::new(path.clone(), request.options.clone());
+    fn new(path: PathBuf, mut request: Request) -> Self {
+        let opening = Opening::new(path.clone(), request.options.clone(), request.plan.take());
         Self { path, opening, request, backoff: Backoff::new() }
     }
 }
@@ -203,28 +229,44 @@ fn again(mut this: Try) {
 
 /// Records the outcome, and answers everybody who waits for it.
 fn conclude(path: &Path, outcome: Result<Arc<Database>>, opened: Opened) {
-    let mut answers: Vec<(Opened, Result<Arc<Database>>)> = Vec::new();
+    let mut answers: Vec<Answer> = Vec::new();
+    let mut again: Vec<Request> = Vec::new();
     {
         let mut files = FILES.lock();
         let waiting = match files.remove(path) {
             Some(Entry { state: State::Opening(waiting), .. }) => waiting,
             _ => Vec::new(),
         };
-        answers.push((opened, outcome.clone()));
         match outcome {
             Ok(database) => {
                 let mut handles = 1;
-                for Request { options, opened, .. } in waiting {
-                    answers.push((opened, join(&database, &mut handles, &options)));
+                answers.push(Answer::Opened(Arc::clone(&database), None, opened));
+                for Request { options, plan, opened, .. } in waiting {
+                    answers.push(match join(&database, &mut handles, &options) {
+                        Ok(database) => Answer::Opened(database, plan, opened),
+                        Err(error) => Answer::Failed(error, opened),
+                    });
                 }
                 let identity = location::identity(path);
                 files.insert(path.to_path_buf(), Entry { identity, state: State::Open { database, handles } });
             }
-            Err(error) => answers.extend(waiting.into_iter().map(|request| (request.opened, Err(error.clone())))),
+            // Each has migrations of its own, or none: those of the first are no failure of the file.
+            Err(error) if error.code.is_of_migrations() => {
+                answers.push(Answer::Failed(error, opened));
+                again = waiting;
+            }
+            Err(error) => {
+                let others = waiting.into_iter().map(|request| request.opened);
+                answers.extend([opened].into_iter().chain(others).map(|opened| Answer::Failed(error.clone(), opened)));
+            }
         }
     }
-    for (opened, outcome) in answers {
-        opened(outcome);
+    again.into_iter().for_each(spawn);
+    for answer in answers {
+        match answer {
+            Answer::Opened(database, plan, opened) => joined(database, plan, opened),
+            Answer::Failed(error, opened) => opened(Err(error)),
+        }
     }
 }
 

@@ -68,6 +68,8 @@ pub(crate) struct Released {
     pub(crate) connection: Option<Box<Connection>>,
     /// It was committed.
     pub(crate) committed: bool,
+    /// How many calls shared it.
+    pub(crate) calls: usize,
     /// Closures of its group that were not started, in order.
     pub(crate) unstarted: Vec<GroupPlace>,
     /// The answers that are owed once the connection is free.
@@ -190,11 +192,11 @@ impl Transaction {
         }
     }
 
-    /// How many closures of its group go back into the queue when so many were started.
-    pub(crate) fn unstarted(&self, started: usize) -> usize {
+    /// The closures of its group that go back into the queue when so many were started.
+    pub(crate) fn unstarted(&self, started: usize) -> Vec<u32> {
         match &*self.askers.lock() {
-            Some(Askers::Group(places)) => places.len().saturating_sub(started),
-            Some(Askers::One(_)) | None => 0,
+            Some(Askers::Group(places)) => places.iter().skip(started).map(|place| place.reply.op()).collect(),
+            Some(Askers::One(_)) | None => Vec::new(),
         }
     }
 

@@ -26,12 +26,14 @@ use crate::sync::{Mutex, MutexGuard};
 use crate::transaction::{Askers, Terms, Transaction};
 
 mod busy;
+mod exclusive;
 mod grant;
 mod log;
 mod queue;
 
+use exclusive::Exclusive;
 use grant::Granted;
-use log::Truncation;
+use log::{Asked, Truncation};
 use queue::{Figures, Queue, State, Waiting};
 
 pub(crate) use grant::{WATCH_EVERY, patience, told};
@@ -150,10 +152,13 @@ impl Writer {
             return None;
         };
         queue.state = State::Draining;
-        if let Work::Closure { reply, .. } = &first.work.work {
-            let env = reply.env();
-            let is_neighbour =
-                |waiting: &Waiting| matches!(&waiting.work, Work::Closure { reply, .. } if reply.env() == env);
+        if let Work::Closure { reply, terms } = &first.work.work {
+            let (env, of, limit) = (reply.env(), terms.handle, terms.limit);
+            // What ends a group from outside ends all of it: they came by one handle, and may take as long.
+            let is_neighbour = |waiting: &Waiting| {
+                matches!(&waiting.work, Work::Closure { reply, terms }
+                    if reply.env() == env && terms.handle == of && terms.limit == limit)
+            };
             let mut closures = vec![first];
             while closures.len() < MOST_CLOSURES {
                 let Some(next) = queue.line.pop_if(is_neighbour) else { break };
@@ -191,7 +196,7 @@ impl Writer {
 
     fn run(self: &Arc<Self>, mut connection: Box<Connection>, mut publish: Option<Publish>) {
         loop {
-            if connection.wants_checkpoint() {
+            if connection.wants_checkpoint(self.log_limit) {
                 if let Some(publish) = publish.take() {
                     publish();
                 }
@@ -237,9 +242,9 @@ impl Writer {
             Ok(ran) => {
                 self.put_back(ran.again, ran.alone);
                 let count = ran.answers.len();
-                self.ended(ran.committed, |figures| {
-                    figures.groups += 1;
-                    figures.members += u64::try_from(count).unwrap_or_default();
+                let any = ran.answers.iter().any(|answer| answer.outcome.is_ok());
+                self.ended(ran.committed && any, |figures| {
+                    figures.shared(count);
                 });
                 let answers = publish_answers(ran.answers);
                 let publish = self.with_listeners(&mut connection, ran.committed, answers);
@@ -266,8 +271,9 @@ impl Writer {
         let changed = connection.take_changed();
         let listeners = Arc::clone(&self.listeners);
         Box::new(move || {
-            publish();
+            // Before the answers: the last of them lets its handle close, which listens no more then.
             listeners.tell(&changed);
+            publish();
         })
     }
 
@@ -278,14 +284,15 @@ impl Writer {
     ) -> Option<(Box<Connection>, Publish)> {
         let ran = match &entry.work.work {
             Work::Script { reply, sql } => group::run_script(&mut connection, reply, sql),
-            Work::Begin { reply, .. } if reply.mailbox().is_closed() => {
-                return Some((connection, Box::new(move || drop(entry))));
-            }
-            Work::Begin { .. } => connection.begin_immediate(),
+            Work::Begin { reply, .. } => match reply.given_up() {
+                Some(error) => return Some((connection, Box::new(move || entry.work.fail(&error)))),
+                None => connection.begin_immediate(),
+            },
             Work::Run(_)
             | Work::Closure { .. }
-            | Work::Checkpoint { .. }
+            | Work::Checkpoint(_)
             | Work::Truncate { .. }
+            | Work::Exclusive(_)
             | Work::Close { .. } => Ok(()),
         };
         if let Err(error) = &ran
@@ -307,19 +314,20 @@ impl Writer {
                 let publish = self.with_listeners(&mut connection, true, Box::new(move || reply.done()));
                 Some((connection, publish))
             }
-            (Work::Begin { reply, .. } | Work::Script { reply, .. }, Err(error)) => {
+            (Work::Script { reply, .. }, Err(error)) => {
+                self.ended(false, |_| {});
                 Some((connection, Box::new(move || reply.fail(&error))))
             }
+            (Work::Begin { reply, .. }, Err(error)) => Some((connection, Box::new(move || reply.fail(&error)))),
             (Work::Run(member), _) => self.run_group(connection, vec![member], alone),
             (work @ Work::Closure { .. }, _) => self
                 .begin_group(connection, vec![Entry { seq, revocations, seen, work: Waiting { since, alone, work } }]),
-            (Work::Checkpoint { reply, mode }, _) => {
-                self.checkpoint(connection, Entry { seq, revocations, seen, work: (reply, mode, since) })
-            }
+            (Work::Checkpoint(asked), _) => Some(self.checkpoint(connection, asked)),
             (Work::Truncate { gate }, _) => {
                 self.truncate(&mut connection);
                 Some((connection, Box::new(move || drop(gate))))
             }
+            (Work::Exclusive(exclusive), _) => self.run_exclusive(connection, seq, since, exclusive),
             (Work::Close { done }, _) => {
                 self.queue.lock().state = State::Gone;
                 drop(connection);
@@ -381,7 +389,7 @@ impl Writer {
             transaction.close_now();
         }
         interrupt_until_ended(interrupt, Target::Handle(handle));
-        fail_entries(removed, &error::closed_by_timeout());
+        fail_entries(removed, &error::closed_while_queued());
     }
 
     /// Removes what an environment that is gone has queued.

@@ -221,6 +221,20 @@ impl<'s> Scope<'s> {
         Ok(array)
     }
 
+    /// Reads an array of strings.
+    pub(crate) fn strings(self, array: Value<'_>, name: &str) -> Result<Vec<String>, Failure> {
+        let mut length = 0;
+        // SAFETY: `env` is live and `array` of a scope that encloses this call.
+        if unsafe { sys::napi_get_array_length(self.env, array.raw, &raw mut length) } != sys::Status::napi_ok {
+            return Err(Failure::Argument(format!("{name} must be an array")));
+        }
+        let element = |index| {
+            // SAFETY: as above.
+            make(|value| unsafe { sys::napi_get_element(self.env, array.raw, index, value) })
+        };
+        (0..length).map(|index| self.text(element(index)?, name)).collect()
+    }
+
     /// A fresh `ArrayBuffer` with a copy of `bytes`.
     pub(crate) fn copied(self, bytes: &[u8]) -> Result<Value<'s>, Failure> {
         let mut data = ptr::null_mut();

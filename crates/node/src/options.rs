@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlflow_core::{OpenOptions, Storage, Synchronous};
+use sqlflow_core::{OpenOptions, Storage, Synchronous, Table, When};
 
 use crate::env::{Failure, Scope, Value};
 
@@ -22,8 +22,29 @@ pub(crate) fn open_options(scope: Scope<'_>, object: Value<'_>) -> Result<OpenOp
         read_timeout: milliseconds("readTimeoutMs")?,
         queue_timeout: milliseconds("queueTimeoutMs")?,
         max_queued: number("maxQueued")?,
+        migrations: None,
         log_limit: scope.integer::<u64>(scope.property(object, "logLimitBytes")?, "logLimitBytes")?,
     })
+}
+
+/// The id of the source of migrations, where their history is kept, and when they are run; `None` without any.
+pub(crate) fn migration_options(scope: Scope<'_>, object: Value<'_>) -> Result<Option<(u32, Table, When)>, Failure> {
+    let id = scope.integer(scope.property(object, "migrations")?, "migrations")?;
+    if id == 0 {
+        return Ok(None);
+    }
+    let word = |name| scope.text(scope.property(object, name)?, name);
+    let table = match word("migrationHistory")?.as_str() {
+        "sqlflow" => Table::Sqlflow,
+        "goose" => Table::Goose,
+        _ => return Err(Failure::Argument("migrationHistory must be 'sqlflow' or 'goose'".to_owned())),
+    };
+    let when = match word("migrate")?.as_str() {
+        "always" => When::Always,
+        "create" => When::Create,
+        _ => return Err(Failure::Argument("migrate must be 'always' or 'create'".to_owned())),
+    };
+    Ok(Some((id, table, when)))
 }
 
 fn synchronous(word: &str) -> Result<Synchronous, Failure> {

@@ -33,6 +33,10 @@ impl Client {
     /// Marks an operation as cancelled, then looks for it where it can be.
     fn cancel(&mut self, request: &Request<'_>) {
         let (target, generation, op) = (request.target, request.generation, request.cursor);
+        if !self.live.contains(op) {
+            // Its answer is on its way through JavaScript, which has not settled it yet; the number is somebody else's soon.
+            return;
+        }
         self.mailbox.cancel(op);
         if request.flags.transaction() {
             if let Some(transaction) = self.transactions.get(target, generation) {
@@ -108,15 +112,20 @@ impl Client {
         let flags = request.flags;
         let wants = if flags.contains(Flags::TOTALS) { Wants::Totals } else { Wants::Results };
         // What a batch that was given up has left under this number goes with the first of the next.
-        let mut calls = self.batches.remove(&request.op).filter(|_| !flags.contains(Flags::FIRST)).unwrap_or_default();
-        match call(&self.statements, request, Mode::Query) {
-            Ok(call) => calls.push(call.to_owned()),
-            Err(error) => return self.reply(request.op, None).fail(&error),
-        }
+        let kept = self.batches.remove(&request.op).filter(|_| !flags.contains(Flags::FIRST));
+        let call = call(&self.statements, request, Mode::Query).map(|call| call.to_owned());
+        let calls = kept.unwrap_or_else(|| Ok(Vec::new())).and_then(|mut calls| {
+            calls.push(call?);
+            Ok(calls)
+        });
         if !flags.contains(Flags::FINAL) {
             self.batches.insert(request.op, calls);
             return;
         }
+        let mut calls = match calls {
+            Ok(calls) => calls,
+            Err(error) => return self.reply(request.op, None).fail(&error),
+        };
         if wants == Wants::Totals {
             for call in &mut calls {
                 call.mode = Mode::Run;
@@ -195,7 +204,9 @@ impl Client {
             return;
         };
         let started = usize::try_from(request.limit).unwrap_or(usize::MAX);
-        self.outstanding += transaction.unstarted(started);
+        for op in transaction.unstarted(started) {
+            self.live.insert(op);
+        }
         let wants_changed = request.flags.contains(Flags::TABLES);
         let ending = Ending { reply, wants_changed, started };
         transaction.submit(match request.kind {
@@ -214,16 +225,16 @@ fn to_write_queue(handle: &Handle, reply: Reply, work: impl FnOnce(Reply) -> wri
 
 /// On what terms a transaction is asked for.
 fn terms(request: &Request<'_>, handle: &Handle, access: Access) -> Terms {
-    let limit = match (request.limit.checked_sub(1), access) {
-        (Some(milliseconds), _) => Duration::from_millis(u64::from(milliseconds)),
-        (None, Access::Read) => handle.timeouts.read,
-        (None, Access::Write | Access::Batch) => handle.timeouts.transaction,
+    let (limit, option) = match (request.limit.checked_sub(1), access) {
+        (Some(milliseconds), _) => (Duration::from_millis(u64::from(milliseconds)), "timeoutMs"),
+        (None, Access::Read) => (handle.timeouts.read, access.timeout_option()),
+        (None, Access::Write | Access::Batch) => (handle.timeouts.transaction, access.timeout_option()),
     };
     let stack = request.params.iter().next().and_then(|param| match param.value {
         Value::Text(text) => Some(Arc::from(String::from_utf8_lossy(text.get(..MOST_STACK).unwrap_or(text)))),
         _ => None,
     });
-    Terms { access, limit, handle: handle.id, taken: stack }
+    Terms { access, limit, option, handle: handle.id, taken: stack }
 }
 
 pub(super) fn savepoint_step(request: &Request<'_>) -> SavepointStep {

@@ -6,18 +6,24 @@
 //! reports rows that REPLACE deletes, and while it is set a DELETE without WHERE deletes row by row
 //! (<https://sqlite.org/c3ref/preupdate_blobwrite.html>). Tables WITHOUT ROWID have no row ids to report.
 
+use std::collections::HashSet;
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::hash::BuildHasherDefault;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use rusqlite::ffi;
 
 use super::Connection;
-use crate::statement_cache::StatementCache;
+use crate::statement_cache::{KeyHasher, StatementCache};
 use crate::wire::{Changed, RowChange};
 
 /// Rows that are remembered of one transaction.
 const MOST_ROWS: usize = 10_000;
+
+fn address(tables: &Tables) -> u64 {
+    u64::try_from(Arc::as_ptr(tables).cast::<u8>().addr()).unwrap_or_default()
+}
 
 /// The tables that one statement can change.
 pub(crate) type Tables = Arc<[Arc<str>]>;
@@ -40,7 +46,10 @@ struct RowLog {
 /// What the open transaction has changed.
 #[derive(Default)]
 pub(crate) struct Changes {
+    /// Of the statements that ran, each list of tables once.
     statements: Vec<Tables>,
+    /// The addresses of those, which live as long as they are there.
+    noted: HashSet<u64, BuildHasherDefault<KeyHasher>>,
     /// Set while the hook is; written by the hook, on the thread that uses the connection.
     log: Option<NonNull<RowLog>>,
 }
@@ -64,7 +73,10 @@ impl Changes {
     /// Notes the tables of a statement that runs.
     pub(crate) fn note(&mut self, tables: Option<&Tables>) {
         let Some(tables) = tables else { return };
-        if !self.statements.last().is_some_and(|last| Arc::ptr_eq(last, tables)) {
+        if self.statements.last().is_some_and(|last| Arc::ptr_eq(last, tables)) {
+            return;
+        }
+        if self.noted.insert(address(tables)) {
             self.statements.push(Arc::clone(tables));
         }
     }
@@ -80,9 +92,13 @@ impl Changes {
 
     /// What came after `mark` was rolled back.
     pub(crate) fn back_to(&mut self, mark: Mark) {
-        self.statements.truncate(mark.statements);
+        for tables in self.statements.drain(mark.statements.min(self.statements.len())..) {
+            self.noted.remove(&address(&tables));
+        }
         if let Some(log) = self.log() {
             log.rows.truncate(mark.rows);
+            // What was not listed came after the mark, unless the list was full by then.
+            log.truncated &= log.rows.len() >= MOST_ROWS;
         }
     }
 
@@ -137,6 +153,8 @@ impl Connection {
                 changed.tables.push(Arc::clone(table));
             }
         }
+        // Who began to listen after the transaction had begun knows of none of its rows.
+        changed.truncated = true;
         if let Some(log) = self.changes.log() {
             changed.truncated = log.truncated;
             let rows = std::mem::take(&mut log.rows);

@@ -50,12 +50,13 @@ impl Connection {
         u64::from(frames) * (u64::from(self.page_size) + FRAME_HEADER)
     }
 
-    /// Whether the log has grown enough since the last checkpoint for another.
-    pub(crate) fn wants_checkpoint(&self) -> bool {
+    /// Whether the log has grown enough since the last checkpoint for another, given its limit in bytes.
+    pub(crate) fn wants_checkpoint(&self, limit: u64) -> bool {
+        let of_limit = u32::try_from(limit / self.log_bytes(2).max(1)).unwrap_or(u32::MAX);
         let frames = self.log_frames();
         // A log that was reset starts again at its first frame.
         let grown = if frames < self.checkpointed_at { frames } else { frames - self.checkpointed_at };
-        grown >= CHECKPOINT_FRAMES
+        grown >= CHECKPOINT_FRAMES.min(of_limit.max(1))
     }
 
     /// Copies from the log into the file, waiting for nobody: what is in the way is told, not waited for. In no transaction.
@@ -83,7 +84,8 @@ impl Connection {
             ffi::SQLITE_OK => {
                 self.log_frames.store(frames(log), Ordering::Relaxed);
                 self.checkpointed_at = frames(log);
-                Ok(Checkpointed { busy: false, log_frames: frames(log), checkpointed_frames: frames(copied) })
+                // A passive one leaves what a reader is in the way of, and calls that success.
+                Ok(Checkpointed { busy: copied < log, log_frames: frames(log), checkpointed_frames: frames(copied) })
             }
             ffi::SQLITE_BUSY => {
                 Ok(Checkpointed { busy: true, log_frames: frames(log), checkpointed_frames: frames(copied) })

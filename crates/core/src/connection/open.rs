@@ -50,7 +50,8 @@ impl Connection {
             return Err(Error::sqlite(ErrorCode::ReadOnlyDatabase, why, ffi::SQLITE_READONLY));
         }
         #[cfg(feature = "model")]
-        db.progress_handler(PROGRESS_STEPS, Some(crate::sync::interleaved(None::<fn() -> bool>))).map_err(failed)?;
+        db.progress_handler(super::PROGRESS_STEPS, Some(crate::sync::interleaved(None::<fn() -> bool>)))
+            .map_err(failed)?;
         let interrupt = Arc::new(Interrupt::new(db.get_interrupt_handle()));
         exit::register(&interrupt);
         let authorizer = Authorizer::register(&mut db)?;

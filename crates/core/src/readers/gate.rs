@@ -44,7 +44,8 @@ impl Readers {
             drop(pool);
             return held(Err(0));
         }
-        let number = pool.last_checkout;
+        pool.last_gate += 1;
+        let number = pool.last_gate;
         pool.gate = State::Closing { number, held };
         self.gate_may_hold(pool);
         let readers = Arc::clone(self);

@@ -123,13 +123,15 @@ impl Pool {
             .collect();
         let others = self.checkouts.len().saturating_sub(named.len());
         let mut holders = named;
-        if others > 0 {
-            holders.push(format!("{others} other reads"));
+        match others {
+            0 => {}
+            1 => holders.push("another read".to_owned()),
+            others => holders.push(format!("{others} other reads")),
         }
         if self.gate.is_closed() {
             holders.push("work that wants no reader beside it".to_owned());
         }
-        let message = format!("one of {} readers, which are held by {}", self.open, holders.join(", "));
+        let message = format!("one of {} readers, which are held by {}", self.open, holders.join(" and "));
         Error::new(ErrorCode::QueueTimeout, message)
     }
 }
@@ -183,11 +185,13 @@ impl Readers {
         for known in &pool.known {
             cache += known.figures;
         }
+        let running = pool.known.iter().map(|known| known.watch.runs_for());
+        let open_for = transactions.iter().map(|transaction| transaction.open_for()).chain(running);
         let figures = ReaderFigures {
             open: pool.open,
             idle: pool.idle.len(),
             queued: pool.line.len() + pool.busy.len(),
-            oldest: transactions.iter().map(|transaction| transaction.open_for()).max().unwrap_or_default(),
+            oldest: open_for.max().unwrap_or_default(),
             transactions: transactions.len(),
             held_back: pool.gate.is_closed(),
             cache,

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
+use rusqlite::ffi;
+
 use super::SavepointStep;
 use crate::connection::{Connection, Mark};
 use crate::error::{Error, ErrorCode, Result};
 use crate::execute::{Call, Chunk, Cursor, Filled, Place};
+use crate::group::deferred_violation;
 
 /// What only the one whose turn it is touches.
 pub(super) struct Core {
@@ -66,16 +69,22 @@ impl Core {
     }
 
     /// Takes a step of a savepoint.
-    pub(super) fn savepoint(&mut self, step: SavepointStep) -> Result<()> {
+    pub(super) fn savepoint(&mut self, step: SavepointStep, place: Place) -> Result<()> {
         match step {
             SavepointStep::Open => {
-                self.marks.push(self.connection.changes.mark());
-                self.connection.savepoint()
+                let mark = self.connection.changes.mark();
+                self.connection.savepoint()?;
+                self.marks.push(mark);
+                Ok(())
             }
             SavepointStep::Release { above } => {
                 self.close_above(above);
-                if self.marks.pop().is_none() {
-                    return Err(no_savepoint());
+                let Some(mark) = self.marks.pop() else { return Err(no_savepoint()) };
+                // A closure that shares its transaction answers for its own deferred constraints, as it would alone.
+                let is_closure = place == Place::Closure && self.marks.is_empty();
+                if is_closure && self.connection.has_deferred_violations() {
+                    self.connection.changes.back_to(mark);
+                    return self.connection.rollback_to_savepoint().and(Err(deferred_violation()));
                 }
                 self.connection.release()
             }
@@ -120,10 +129,19 @@ impl Core {
             }
             Err(error) => {
                 cursor.close(&mut self.connection);
-                Err(error)
+                Err(ended_by_schema(error))
             }
         }
     }
+}
+
+/// SQLite ends the cursors that stand open when a change of the schema is rolled back to a savepoint.
+fn ended_by_schema(error: Error) -> Error {
+    if error.sqlite != ffi::SQLITE_ABORT_ROLLBACK {
+        return error;
+    }
+    let message = "the iterator was ended: a savepoint in which the schema was changed was taken back; start it again";
+    Error { message: message.to_owned(), ..error }
 }
 
 pub(super) fn check_alive(connection: &Connection) -> Result<()> {

@@ -31,6 +31,15 @@ pub(super) enum Outcome {
     Parked,
 }
 
+/// What a run leaves open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// A cursor that may have more rows.
+    Cursor,
+    /// Nothing; other cursors may stand open beside it.
+    Others,
+}
+
 impl Transaction {
     fn place(&self) -> Place {
         match self.terms.access {
@@ -67,25 +76,29 @@ impl Transaction {
                 // `next` has taken care of them.
                 Request::CloseCursor { .. } => return,
                 Request::Statement { reply, call } => self.statement(reply, &call.borrow()),
-                Request::Script { reply, sql } => self.answered(reply, |core, place, op, out| {
+                Request::Script { reply, sql } => self.answered(Beside::Others, reply, |core, place, op, out| {
                     run_script(&mut core.connection, &sql, place)?;
                     wire::done(out, op);
                     Ok(())
                 }),
                 Request::OpenCursor { reply, call, opening } => {
-                    self.answered(reply, |core, place, _, out| core.open(&call.borrow(), place, opening, out))
+                    self.answered(Beside::Cursor, reply, |core, place, _, out| {
+                        core.open(&call.borrow(), place, opening, out)
+                    })
                 }
                 Request::Pull { reply, cursor, limit } => {
-                    self.answered(reply, |core, _, op, out| core.pull(op, cursor, limit, out))
+                    self.answered(Beside::Cursor, reply, |core, _, op, out| core.pull(op, cursor, limit, out))
                 }
-                Request::Savepoint { reply, step } => self.answered(reply, |core, _, op, out| {
-                    core.savepoint(step)?;
+                Request::Savepoint { reply, step } => self.answered(Beside::Others, reply, |core, place, op, out| {
+                    core.savepoint(step, place)?;
                     wire::done(out, op);
                     Ok(())
                 }),
                 Request::Batch { reply, batch } => {
                     let op = reply.op();
-                    match self.guarded_run(op, |core, place| batch.run_atomically(&mut core.connection, place)) {
+                    match self.guarded_run(Beside::Others, op, |core, place| {
+                        batch.run_atomically(&mut core.connection, place)
+                    }) {
                         Ok(records) => Outcome::Records(reply, records),
                         Err(error) => Outcome::Failed(reply, error),
                     }
@@ -100,11 +113,13 @@ impl Transaction {
 
     fn statement(self: &Arc<Self>, reply: Reply, call: &Call<'_>) -> Outcome {
         match call.mode {
-            Mode::Get | Mode::Run => {
-                self.answered(reply, |core, place, _, out| run_short(&mut core.connection, call, place, out))
-            }
+            Mode::Get | Mode::Run => self.answered(Beside::Others, reply, |core, place, _, out| {
+                run_short(&mut core.connection, call, place, out)
+            }),
             Mode::All | Mode::Query => {
-                match self.guarded_run(call.op, |core, place| Cursor::open(&mut core.connection, call, place)) {
+                match self
+                    .guarded_run(Beside::Others, call.op, |core, place| Cursor::open(&mut core.connection, call, place))
+                {
                     Ok(cursor) => self.stream(Streaming::new(cursor, reply), Resume::Continue),
                     Err(error) => Outcome::Failed(reply, error),
                 }
@@ -113,9 +128,14 @@ impl Transaction {
     }
 
     /// Runs what answers with one record.
-    fn answered(&self, reply: Reply, work: impl FnOnce(&mut Core, Place, u32, &mut Vec<u8>) -> Result<()>) -> Outcome {
+    fn answered(
+        &self,
+        beside: Beside,
+        reply: Reply,
+        work: impl FnOnce(&mut Core, Place, u32, &mut Vec<u8>) -> Result<()>,
+    ) -> Outcome {
         let (op, mut record) = (reply.op(), Vec::new());
-        match self.guarded_run(op, |core, place| work(core, place, op, &mut record)) {
+        match self.guarded_run(beside, op, |core, place| work(core, place, op, &mut record)) {
             Ok(()) => Outcome::Record(reply, record),
             Err(error) => Outcome::Failed(reply, error),
         }
@@ -160,15 +180,21 @@ impl Transaction {
     }
 
     /// Runs one piece of user SQL under everything that guards it: the state, the lost transaction, the interrupt handshake.
-    pub(super) fn guarded_run<T>(&self, op: u32, work: impl FnOnce(&mut Core, Place) -> Result<T>) -> Result<T> {
+    pub(super) fn guarded_run<T>(
+        &self,
+        beside: Beside,
+        op: u32,
+        work: impl FnOnce(&mut Core, Place) -> Result<T>,
+    ) -> Result<T> {
         let mut core = self.core.lock();
         let Some(core) = core.as_mut() else { return Err(self.closed_error()) };
-        self.run_in(core, op, work)
+        self.run_in(core, beside, op, work)
     }
 
     pub(super) fn run_in<T>(
         &self,
         core: &mut Core,
+        beside: Beside,
         op: u32,
         work: impl FnOnce(&mut Core, Place) -> Result<T>,
     ) -> Result<T> {
@@ -176,8 +202,9 @@ impl Transaction {
             return Err(error::process_exiting());
         }
         core.check_alive()?;
-        // SQLite's interrupt would end the open cursors along with the statement that is to stop alone.
-        let stoppable = !core.cursors.is_empty() && op != NO_REPLY;
+        // SQLite's interrupt would end the open cursors along with the statement that is to stop alone, and stay on behind the last
+        // step of one that is left open.
+        let stoppable = op != NO_REPLY && (beside == Beside::Cursor || !core.cursors.is_empty());
         if stoppable {
             core.connection.set_stoppable(true)?;
         }

@@ -49,6 +49,7 @@ impl Transaction {
         // Ended from outside, a group is told so, and says which of its closures were started when it ends by itself.
         let waits = ending.is_none() && self.news().is_some();
         let (started, unstarted) = if waits { Default::default() } else { self.split_group(ending.as_ref()) };
+        let calls = started.len();
         let transaction = Arc::clone(self);
         let publish: Box<dyn FnOnce() + Send> = Box::new(move || {
             // The database stays open until the last answer is published.
@@ -65,7 +66,7 @@ impl Transaction {
             }
             settle_by_their_closures(started);
         });
-        let released = Released { connection, committed, unstarted, publish };
+        let released = Released { connection, committed, calls, unstarted, publish };
         match self.release.lock().take() {
             Some(release) => release(released),
             None => (released.publish)(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Transaction;
-use super::drain::Outcome;
+use super::drain::{Beside, Outcome};
 use crate::execute::{CHUNK_ROWS, Chunk, Cursor, Filled};
 use crate::mailbox::Resume;
 use crate::reply::Reply;
@@ -43,7 +43,7 @@ impl Transaction {
             let Streaming { cursor, .. } = &mut streaming;
             let filled = match resume {
                 Resume::Abandon => Err(self.given_up(op).unwrap_or_else(|| self.closed_error())),
-                Resume::Continue => self.guarded_run(op, |core, _| {
+                Resume::Continue => self.guarded_run(Beside::Others, op, |core, _| {
                     let filled = cursor.fill(&mut core.connection, CHUNK_ROWS)?;
                     cursor.finish(&mut core.connection, Chunk::streamed(op, filled), &mut record)?;
                     Ok(filled)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::drain::Beside;
 use super::finish::How;
 use super::{Opening, Request, SavepointStep, State, Transaction};
 use crate::connection::Role;
@@ -35,7 +36,7 @@ impl Transaction {
         let inside = exit::enter();
         let ran = match (inside.is_some(), self.core.try_lock()) {
             (true, Some(mut core)) => match core.as_mut() {
-                Some(core) => self.run_in(core, NO_REPLY, |core, place| match *request {
+                Some(core) => self.run_in(core, Beside::Others, NO_REPLY, |core, place| match *request {
                     SyncRequest::Short(ref call) => run_short(&mut core.connection, call, place, out),
                     SyncRequest::Script { op, sql } => {
                         run_script(&mut core.connection, sql, place)?;
@@ -44,7 +45,7 @@ impl Transaction {
                     }
                     SyncRequest::Open { ref call, opening } => core.open(call, place, opening, out),
                     SyncRequest::Savepoint { op, step } => {
-                        core.savepoint(step)?;
+                        core.savepoint(step, place)?;
                         wire::done(out, op);
                         Ok(())
                     }

@@ -42,7 +42,7 @@ impl Expiry {
                 ErrorCode::TransactionTimeout,
                 format!(
                     "the transaction was open for longer than {} ({} ms) and was rolled back{}",
-                    terms.access.timeout_option(),
+                    terms.option,
                     terms.limit.as_millis(),
                     terms.taken_at()
                 ),
@@ -75,7 +75,7 @@ impl Access {
         }
     }
 
-    fn timeout_option(self) -> &'static str {
+    pub(crate) fn timeout_option(self) -> &'static str {
         match self {
             Self::Read => "readTimeoutMs",
             Self::Write | Self::Batch => "transactionTimeoutMs",
@@ -89,6 +89,8 @@ pub(crate) struct Terms {
     pub(crate) access: Access,
     /// How long it may be open; zero: for ever.
     pub(crate) limit: Duration,
+    /// The option that says so.
+    pub(crate) option: &'static str,
     /// The handle it came by.
     pub(crate) handle: u64,
     /// Where it was asked for, if stacks are captured.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::WireError;
 use super::chunk::Chunk;
-use super::completion::{Changed, Checkpointed, ErrorRecord, Granted, RowChange, flag, kind};
+use super::completion::{Applied, Changed, Checkpointed, Entry, ErrorRecord, Granted, Migrated, RowChange, flag, kind};
 use super::error_code::ErrorCode;
 use super::header::{Header, Reader};
 
@@ -63,6 +63,10 @@ pub enum Body<'a> {
     },
     /// A checkpoint is over.
     Checkpointed(Checkpointed),
+    /// A migration has been run.
+    Migrated(Migrated),
+    /// The history of a database.
+    History(Vec<Entry>),
     /// It failed.
     Error(ErrorRecord<'a>),
     /// A database is open.
@@ -132,6 +136,13 @@ impl<'a> Completion<'a> {
             kind::OPENED => {
                 Body::Opened { handle: first, generation: second, engine: fourth, path: text(content, third)? }
             }
+            kind::MIGRATED => {
+                let version = content.i64()?;
+                let length = usize::try_from(fourth).map_err(|_| WireError::TooLarge)?;
+                let name = str::from_utf8(content.block(length)?).map_err(|_| WireError::Text)?.to_owned();
+                Body::Migrated(Migrated { version, name, index: first, total: second, ms: third })
+            }
+            kind::HISTORY => Body::History(entries(first, content)?),
             unknown => return Err(WireError::Kind(unknown)),
         })
     }
@@ -162,4 +173,25 @@ fn changed(header: &Header, content: &mut Reader<'_>) -> Result<Changed, WireErr
         changed.rows.push(RowChange { table: content.u32()?, kind: content.u32()?, rowid: content.i64()? });
     }
     Ok(changed)
+}
+
+fn entries(count: u32, content: &mut Reader<'_>) -> Result<Vec<Entry>, WireError> {
+    let mut entries = Vec::new();
+    let mut length = 0;
+    for _ in 0..count {
+        let version = content.i64()?;
+        let applied = match content.u32()? {
+            0 => Applied::Pending,
+            1 => Applied::Yes,
+            2 => Applied::Unknown,
+            _ => return Err(WireError::Count),
+        };
+        let name = content.length()?;
+        let applied_at = content.i64()?;
+        let text = str::from_utf8(content.bytes(name)?).map_err(|_| WireError::Text)?;
+        entries.push(Entry { version, name: text.to_owned(), applied, applied_at });
+        length += 24 + name;
+    }
+    content.bytes(super::header::padding(length))?;
+    Ok(entries)
 }

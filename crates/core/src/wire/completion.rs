@@ -15,6 +15,8 @@ pub(super) mod kind {
     pub(in crate::wire) const GRANT_GROUP: u8 = 8;
     pub(in crate::wire) const ENDED: u8 = 9;
     pub(in crate::wire) const CHECKPOINTED: u8 = 10;
+    pub(in crate::wire) const MIGRATED: u8 = 11;
+    pub(in crate::wire) const HISTORY: u8 = 12;
 }
 
 pub(super) mod flag {
@@ -200,6 +202,82 @@ pub fn is_last(record: &[u8]) -> bool {
     Header::split(record).is_ok_and(|(header, ..)| header.flags & flag::LAST != 0)
 }
 
+/// Separates the fields of the messages of migration errors: what happened, the file, the line, the version; empty for none.
+pub const FIELD: char = '\u{1f}';
+
+/// A migration that has been run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrated {
+    /// Its version.
+    pub version: i64,
+    /// Its name.
+    pub name: String,
+    /// Which one it was of those that were run, from 1.
+    pub index: u32,
+    /// How many are run.
+    pub total: u32,
+    /// Milliseconds that it took.
+    pub ms: u32,
+}
+
+/// Appends a MIGRATED record, which is not the final one of `op`.
+pub fn migrated(out: &mut Vec<u8>, op: u32, migrated: &Migrated) {
+    let Migrated { version, name, index, total, ms } = migrated;
+    let start = out.len();
+    let length = u32::try_from(name.len()).unwrap_or(u32::MAX);
+    let size = length.saturating_add(HEADER_ONLY + 8).next_multiple_of(8);
+    let mut head = header(size, op, kind::MIGRATED, 0, [*index, *total, *ms, length, 0]);
+    head.flags = 0;
+    head.append(out);
+    out.extend_from_slice(&version.to_le_bytes());
+    out.extend_from_slice(name.as_bytes());
+    pad(out, start);
+}
+
+/// Whether a migration was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Applied {
+    /// Not yet.
+    Pending = 0,
+    /// It was.
+    Yes = 1,
+    /// It was, and the code does not know it.
+    Unknown = 2,
+}
+
+/// One migration in the history of a database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its version.
+    pub version: i64,
+    /// Its name.
+    pub name: String,
+    /// Whether it was applied.
+    pub applied: Applied,
+    /// When, in milliseconds since 1970; 0: not known.
+    pub applied_at: i64,
+}
+
+/// Appends a HISTORY record, the final one of `op`.
+pub fn history(out: &mut Vec<u8>, op: u32, entries: &[Entry]) {
+    let start = out.len();
+    let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    header(0, op, kind::HISTORY, 0, [count(entries.len()), 0, 0, 0, 0]).append(out);
+    for Entry { version, name, applied, applied_at } in entries {
+        out.extend_from_slice(&version.to_le_bytes());
+        out.extend_from_slice(&(*applied as u32).to_le_bytes());
+        out.extend_from_slice(&count(name.len()).to_le_bytes());
+        out.extend_from_slice(&applied_at.to_le_bytes());
+        out.extend_from_slice(name.as_bytes());
+    }
+    pad(out, start);
+    let size = count(out.len().saturating_sub(start));
+    if let Some(field) = out.get_mut(start..).and_then(<[u8]>::first_chunk_mut) {
+        *field = size.to_le_bytes();
+    }
+}
+
 /// The operation that a complete small record ends; `None` if it ends none.
 #[must_use]
 pub fn finished_op(record: &[u8]) -> Option<u32> {
@@ -260,7 +338,7 @@ mod tests {
             assert_eq!(u16::from(code), number);
             assert_eq!(ErrorCode::try_from(number), Ok(code));
         }
-        for number in [0, 30, u16::MAX] {
+        for number in [0, 35, u16::MAX] {
             assert_eq!(ErrorCode::try_from(number), Err(WireError::Code(number)));
         }
     }
@@ -305,6 +383,13 @@ mod tests {
         committed(&mut out, 9, (5, 6), &changed);
         assert_eq!(read(&out), Body::Committed { target: (5, 6), changed });
         out.clear();
+        let entries = vec![
+            Entry { version: 1, name: "ä".to_owned(), applied: Applied::Yes, applied_at: 5 },
+            Entry { version: i64::MAX, name: String::new(), applied: Applied::Unknown, applied_at: 0 },
+        ];
+        history(&mut out, 9, &entries);
+        assert_eq!(read(&out), Body::History(entries));
+        out.clear();
         let checkpoint = Checkpointed { busy: true, log_frames: 2, checkpointed_frames: 1 };
         checkpointed(&mut out, 9, checkpoint);
         assert_eq!(read(&out), Body::Checkpointed(checkpoint));
@@ -321,8 +406,12 @@ mod tests {
         let mut out = Vec::new();
         ended(&mut out, 1, 2, ErrorCode::Abort, "aborted");
         committed(&mut out, crate::wire::NO_REPLY, (1, 2), &Changed::default());
+        let one = Migrated { version: -1, name: "é".to_owned(), index: 1, total: 2, ms: 3 };
+        migrated(&mut out, 9, &one);
         let (first, rest) = Completion::parse(&out).unwrap();
-        let (second, _) = Completion::parse(rest).unwrap();
+        let (second, rest) = Completion::parse(rest).unwrap();
+        let (third, _) = Completion::parse(rest).unwrap();
+        assert_eq!((third.op, third.last, third.body), (9, false, Body::Migrated(one)));
         assert_eq!((first.op, first.last, second.last), (crate::wire::NO_REPLY, false, false));
         assert_eq!(first.body, Body::Ended { target: (1, 2), code: ErrorCode::Abort, message: "aborted" });
     }
@@ -353,7 +442,7 @@ mod tests {
         done(&mut out, 9);
         for (at, value, expected) in [
             (8, 0, WireError::Kind(0)),
-            (8, 11, WireError::Kind(11)),
+            (8, 13, WireError::Kind(13)),
             (9, 2, WireError::Flags(2)),
             (8, 2, WireError::Truncated),
         ] {

@@ -65,11 +65,21 @@ pub enum ErrorCode {
     Option = 28,
     /// `InterruptedError`, `INTERRUPTED`: teardown interrupted the statement.
     Interrupted = 29,
+    /// `MigrationFailedError`, `MIGRATION_FAILED`. The messages of this and the next four have fields, see [`super::FIELD`].
+    MigrationFailed = 30,
+    /// `MigrationDivergentError`, `MIGRATION_DIVERGENT`: an applied migration differs from the code's.
+    MigrationDivergent = 31,
+    /// `MigrationMissingError`, `MIGRATION_MISSING`: one is applied and not in the code, or the other way round below the last.
+    MigrationMissing = 32,
+    /// `DatabaseNewerThanCodeError`, `DATABASE_NEWER_THAN_CODE`.
+    DatabaseNewer = 33,
+    /// `MigrationSourceError`, `MIGRATION_SOURCE`: a migration file is wrong.
+    MigrationSource = 34,
 }
 
 impl ErrorCode {
     /// Every code, in the order of the numbers, which begin at 1.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 34] = [
         Self::Sql,
         Self::Constraint,
         Self::Busy,
@@ -99,7 +109,27 @@ impl ErrorCode {
         Self::ProcessExiting,
         Self::Option,
         Self::Interrupted,
+        Self::MigrationFailed,
+        Self::MigrationDivergent,
+        Self::MigrationMissing,
+        Self::DatabaseNewer,
+        Self::MigrationSource,
     ];
+}
+
+impl ErrorCode {
+    /// Whether it is about migrations, and its message has fields.
+    #[must_use]
+    pub const fn is_of_migrations(self) -> bool {
+        matches!(
+            self,
+            Self::MigrationFailed
+                | Self::MigrationDivergent
+                | Self::MigrationMissing
+                | Self::DatabaseNewer
+                | Self::MigrationSource
+        )
+    }
 }
 
 impl From<ErrorCode> for u16 {

@@ -97,6 +97,10 @@
 //! kind 8 GRANT_GROUP  as GRANT, 28 u32 count; 32 u32 per operation, padded to 8
 //! kind 9 ENDED     no op, no LAST: a transaction was ended from outside. 10 u16 code, 12 u32 transaction index,
 //!                  16 u32 generation, 20 u32 message bytes; 32 message in UTF-8, padded to 8
+//! kind 11 MIGRATED no LAST: a migration was run. 12 u32 which one, from 1, 16 u32 of how many, 20 u32 ms, 24 u32 name
+//!                  bytes; 32 i64 version, name in UTF-8, padded to 8
+//! kind 12 HISTORY  12 u32 count; 32 per migration i64 version, u32 0 pending 1 applied 2 applied and unknown to the
+//!                  code, u32 name bytes, i64 ms since 1970 (0: not known), name in UTF-8; padded to 8 at the end
 //! kind 10 CHECKPOINTED  12 u32 busy, 16 u32 frames in the log, 20 u32 of these in the file
 //! ```
 
@@ -113,8 +117,8 @@ pub mod shape;
 pub use answer::{Body, Completion};
 pub use chunk::{Cell, Chunk};
 pub use completion::{
-    Changed, Checkpointed, ErrorRecord, Granted, RowChange, changes, checkpointed, committed, done, done_commit, ended,
-    error, finished_op, grant, grant_group, is_last, opened,
+    Applied, Changed, Checkpointed, Entry, ErrorRecord, FIELD, Granted, Migrated, RowChange, changes, checkpointed,
+    committed, done, done_commit, ended, error, finished_op, grant, grant_group, history, is_last, migrated, opened,
 };
 pub use error_code::ErrorCode;
 pub use params::{OwnedParams, Param, Params, Value};

@@ -9,11 +9,10 @@ use crate::connection::Role;
 impl Waiting {
     /// Whether it has waited for a foreign lock as long as its handle allows.
     fn is_late(&self, busy_since: Instant, now: Instant) -> bool {
-        // A checkpoint tells by its answer that readers were in the way.
-        if matches!(self.work, Work::Checkpoint { .. }) {
-            return false;
-        }
-        let limit = self.reply().map(Reply::busy_timeout);
+        let limit = match &self.work {
+            Work::Exclusive(exclusive) => Some(exclusive.busy_timeout),
+            _ => self.reply().map(Reply::busy_timeout),
+        };
         limit.is_some_and(|limit| now.duration_since(self.since.unwrap_or(busy_since)) >= limit)
     }
 }

@@ -54,6 +54,16 @@ impl Writer {
         mut connection: Box<Connection>,
         closures: Vec<Entry<Waiting>>,
     ) -> Option<(Box<Connection>, Publish)> {
+        // Aborted, or closed with no more patience, since they were queued or granted before.
+        let (given_up, closures): (Vec<_>, Vec<_>) =
+            closures.into_iter().partition(|entry| entry.work.reply().is_some_and(|reply| reply.given_up().is_some()));
+        for entry in given_up {
+            let error = entry.work.reply().and_then(super::Reply::given_up);
+            entry.work.fail(&error.unwrap_or_else(crate::error::transaction_closed));
+        }
+        if closures.is_empty() {
+            return Some((connection, Box::new(|| {})));
+        }
         let begun = connection.begin_immediate();
         if let Err(error) = begun {
             if error.is_busy() {
@@ -85,12 +95,13 @@ impl Writer {
 
     /// A transaction is over and gives its connection back; none if it could not be brought to a clean state.
     fn released(self: &Arc<Self>, released: Released) {
-        let Released { connection, committed, unstarted, publish } = released;
+        let Released { connection, committed, calls, unstarted, publish } = released;
         {
             let mut queue = self.queue.lock();
             queue.state = State::Draining;
             if committed {
                 queue.figures.commits += 1;
+                queue.figures.shared(calls);
             } else {
                 queue.figures.rollbacks += 1;
             }
@@ -205,7 +216,7 @@ impl Queue {
             }
             State::Draining => {
                 let runs = self.watch.seen_for().as_millis();
-                format!("statements of the engine's own transactions, the present one for {runs} ms")
+                format!("db.run or another call with a transaction of its own, the present one for {runs} ms")
             }
             State::Idle | State::Gone => "nobody any more".to_owned(),
         };

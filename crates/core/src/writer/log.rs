@@ -3,8 +3,8 @@
 //! asked for.
 
 use super::{
-    Arc, CheckpointMode, Connection, Duration, Entry, Error, ErrorCode, Gate, Instant, Publish, Reply, Waiting, Work,
-    Writer,
+    Arc, Backoff, CheckpointMode, Connection, Duration, Gate, Instant, Publish, Reply, State, Waiting, Work, Writer,
+    engine_failed, runtime,
 };
 use crate::wire;
 
@@ -19,11 +19,24 @@ pub(super) enum Truncation {
     /// Reads are held back, or the truncation waits in the queue.
     Pending,
     /// It ran out: none is set again before the oldest reader it waited for has ended, or the log has doubled.
-    RanOut { oldest: u64, frames: u32 },
+    RanOut { oldest: Option<u64>, frames: u32 },
 }
 
-/// What a checkpoint that was asked for waits with.
-type Asked = (Reply, CheckpointMode, Option<Instant>);
+/// A checkpoint that was asked for.
+pub(crate) struct Asked {
+    pub(super) reply: Reply,
+    mode: CheckpointMode,
+    /// When it first found readers in the way, and the tries since.
+    waits: Option<(Instant, Backoff)>,
+    /// Held for its second try, so that readers that overlap without a gap are out of the way once.
+    gate: Option<Gate>,
+}
+
+impl Asked {
+    pub(super) fn new(reply: Reply, mode: CheckpointMode) -> Self {
+        Self { reply, mode, waits: None, gate: None }
+    }
+}
 
 impl Writer {
     /// After a COMMIT that has let the log grow.
@@ -40,7 +53,7 @@ impl Writer {
             Truncation::Open => true,
             Truncation::Pending => false,
             Truncation::RanOut { oldest, frames: then } => {
-                frames >= then.saturating_mul(2) || !self.readers.is_checked_out(oldest)
+                frames >= then.saturating_mul(2) || oldest.is_some_and(|oldest| !self.readers.is_checked_out(oldest))
             }
         };
         if !may {
@@ -53,13 +66,9 @@ impl Writer {
 
     /// No reader is in the way any more, or the gate has run out. `Err`: the oldest reader that was in the way.
     fn gate_came(self: &Arc<Self>, held: Result<Gate, u64>, frames: u32) {
-        let mut queue = self.queue.lock();
         match held {
-            Ok(gate) => {
-                queue.line.push_front(Waiting::new(Work::Truncate { gate }));
-                self.start(queue);
-            }
-            Err(oldest) => queue.truncation = Truncation::RanOut { oldest, frames },
+            Ok(gate) => self.put_first(Work::Truncate { gate }),
+            Err(oldest) => self.queue.lock().truncation = Truncation::RanOut { oldest: Some(oldest), frames },
         }
     }
 
@@ -74,38 +83,77 @@ impl Writer {
             queue.truncation = Truncation::Open;
         } else {
             // A reader of another process.
-            queue.truncation = Truncation::RanOut { oldest: 0, frames };
+            queue.truncation = Truncation::RanOut { oldest: None, frames };
         }
     }
 
-    /// Runs a checkpoint that was asked for. Busy: tried again until `busyTimeoutMs`, then answered as it is.
+    /// Asks for a checkpoint.
+    pub(crate) fn submit_checkpoint(self: &Arc<Self>, reply: Reply, mode: CheckpointMode) {
+        self.submit(Work::Checkpoint(Asked::new(reply, mode)));
+    }
+
+    /// Runs a checkpoint that was asked for. With readers in the way it is tried again until `busyTimeoutMs`, then answered as it
+    /// is; writers pass meanwhile.
     pub(super) fn checkpoint(
         self: &Arc<Self>,
         mut connection: Box<Connection>,
-        entry: Entry<Asked>,
-    ) -> Option<(Box<Connection>, Publish)> {
-        let Entry { seq, revocations, seen, work: (reply, mode, since) } = entry;
+        asked: Asked,
+    ) -> (Box<Connection>, Publish) {
+        let Asked { reply, mode, waits, gate } = asked;
         let checkpoint = match connection.checkpoint(mode) {
             Ok(checkpoint) => checkpoint,
-            Err(error) => return Some((connection, Box::new(move || reply.fail(&error)))),
+            Err(error) => return (connection, Box::new(move || reply.fail(&error))),
         };
-        let busy_since = self.queue.lock().busy_since;
-        let waits_since = since.or(busy_since);
-        let is_late = waits_since.is_some_and(|since| since.elapsed() >= reply.busy_timeout());
-        if checkpoint.busy && mode != CheckpointMode::Passive && !is_late && !reply.busy_timeout().is_zero() {
-            let work = Waiting { since, alone: false, work: Work::Checkpoint { reply, mode } };
-            self.queue.lock().line.put_back(Entry { seq, revocations, seen, work });
-            self.wait(connection, &Error::new(ErrorCode::Busy, "readers are in the way of the checkpoint"));
-            return None;
+        let limit = reply.busy_timeout();
+        let is_late = waits.as_ref().map_or(limit.is_zero(), |(since, _)| since.elapsed() >= limit);
+        if checkpoint.busy && mode != CheckpointMode::Passive && !is_late {
+            return (connection, self.try_again(Asked { reply, mode, waits, gate }));
         }
         {
             let mut queue = self.queue.lock();
-            queue.calm();
             queue.figures.checkpoints += 1;
             queue.figures.truncations += u64::from(mode == CheckpointMode::Truncate && !checkpoint.busy);
         }
         let mut record = Vec::new();
         wire::checkpointed(&mut record, reply.op(), checkpoint);
-        Some((connection, Box::new(move || reply.send(&record))))
+        let publish = move || {
+            drop(gate);
+            reply.send(&record);
+        };
+        (connection, Box::new(publish))
+    }
+
+    /// The first time as soon as the readers that are on have ended, new ones held back for a moment; later by timer.
+    fn try_again(self: &Arc<Self>, asked: Asked) -> Publish {
+        let writer = Arc::clone(self);
+        let Asked { reply, mode, waits, gate } = asked;
+        Box::new(move || {
+            drop(gate);
+            let Some((since, mut backoff)) = waits else {
+                let waits = Some((Instant::now(), Backoff::new()));
+                let again = Arc::clone(&writer);
+                let held = move |held: Result<Gate, u64>| {
+                    again.put_first(Work::Checkpoint(Asked { reply, mode, waits, gate: held.ok() }));
+                };
+                return writer.readers.hold_back(HOLD_READS_FOR, Box::new(held));
+            };
+            let delay = backoff.next();
+            let waits = Some((since, backoff));
+            let again = Arc::clone(&writer);
+            runtime::after(delay, move || {
+                again.put_first(Work::Checkpoint(Asked { reply, mode, waits, gate: None }));
+            });
+        })
+    }
+
+    /// Puts work before all that waits.
+    pub(super) fn put_first(self: &Arc<Self>, work: Work) {
+        let mut queue = self.queue.lock();
+        if matches!(queue.state, State::Gone) {
+            drop(queue);
+            return Waiting::new(work).fail(&engine_failed());
+        }
+        queue.line.push_front(Waiting::new(work));
+        self.start(queue);
     }
 }

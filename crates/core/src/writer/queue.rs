@@ -1,7 +1,7 @@
 //! Owns what waits for the writer, where the connection is, and the figures of both.
 
 use super::{
-    Arc, Backoff, CacheFigures, CheckpointMode, Connection, Duration, Error, Gate, Instant, Line, Member, Reply, Sql,
+    Arc, Asked, Backoff, CacheFigures, Connection, Duration, Error, Exclusive, Gate, Instant, Line, Member, Reply, Sql,
     Terms, Transaction, Truncation, Waits, Watch, Writer,
 };
 
@@ -16,9 +16,11 @@ pub(crate) enum Work {
     /// A synchronous closure, which shares a transaction with its neighbours of the same environment.
     Closure { reply: Reply, terms: Terms },
     /// A checkpoint that was asked for.
-    Checkpoint { reply: Reply, mode: CheckpointMode },
+    Checkpoint(Asked),
     /// The log is too long, and no reader is in the way.
     Truncate { gate: Gate },
+    /// Work that wants no reader beside it.
+    Exclusive(Box<Exclusive>),
     /// The end of the queue: closes the connection.
     Close { done: Box<dyn FnOnce() + Send> },
 }
@@ -76,6 +78,29 @@ pub(crate) struct Figures {
     pub(crate) cache: CacheFigures,
 }
 
+impl Figures {
+    /// So many calls have shared a transaction; one alone shares nothing.
+    pub(super) fn shared(&mut self, calls: usize) {
+        if calls > 1 {
+            self.groups += 1;
+            self.members += u64::try_from(calls).unwrap_or_default();
+        }
+    }
+
+    const NONE: Self = Self {
+        log_frames: 0,
+        log_bytes: 0,
+        commits: 0,
+        rollbacks: 0,
+        groups: 0,
+        members: 0,
+        checkpoints: 0,
+        truncations: 0,
+        busy_waits: 0,
+        cache: CacheFigures { hits: 0, misses: 0, bytes: 0 },
+    };
+}
+
 /// What the writer is at, and what it has done.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct WriterFigures {
@@ -97,8 +122,8 @@ impl Waiting {
             | Work::Script { reply, .. }
             | Work::Begin { reply, .. }
             | Work::Closure { reply, .. }
-            | Work::Checkpoint { reply, .. } => Some(reply),
-            Work::Truncate { .. } | Work::Close { .. } => None,
+            | Work::Checkpoint(Asked { reply, .. }) => Some(reply),
+            Work::Truncate { .. } | Work::Exclusive(_) | Work::Close { .. } => None,
         }
     }
 
@@ -108,8 +133,9 @@ impl Waiting {
             | Work::Script { reply, .. }
             | Work::Begin { reply, .. }
             | Work::Closure { reply, .. }
-            | Work::Checkpoint { reply, .. } => reply.fail(error),
+            | Work::Checkpoint(Asked { reply, .. }) => reply.fail(error),
             Work::Truncate { gate } => drop(gate),
+            Work::Exclusive(exclusive) => exclusive.fail(error),
             Work::Close { done } => done(),
         }
     }
@@ -119,6 +145,11 @@ impl Waits for Waiting {
     fn env(&self) -> Option<u64> {
         self.reply().map(Reply::env)
     }
+}
+
+impl WriterFigures {
+    /// There is no writer.
+    pub(crate) const NONE: Self = Self { state: 4, queued: 0, held_for: Duration::ZERO, done: Figures::NONE };
 }
 
 impl Writer {

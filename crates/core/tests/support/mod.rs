@@ -14,8 +14,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use sqlflow_core::wire::{
-    Body, Cell, Changed, Checkpointed, Completion, Flags, Granted, Kind, NO_REPLY, Param, RequestHead, Value,
-    encode_request,
+    Body, Cell, Changed, Checkpointed, Completion, Entry, Flags, Granted, Kind, Migrated, NO_REPLY, Param, RequestHead,
+    Value, encode_request,
 };
 use sqlflow_core::{CheckpointMode, Client, Drained, ErrorCode, Listening, OpenOptions, Storage};
 
@@ -34,6 +34,8 @@ pub enum Answer {
     Committed(Changed),
     Ended { target: Target, code: ErrorCode, message: String },
     Checkpointed(Checkpointed),
+    Migrated(Migrated),
+    History(Vec<Entry>),
     Error { code: ErrorCode, sqlite: i32, message: String },
 }
 
@@ -448,7 +450,7 @@ impl Env {
                 }
                 *rows = std::mem::take(parts);
             }
-            if op == NO_REPLY {
+            if op == NO_REPLY || matches!(answer, Answer::Migrated(_)) {
                 self.news.push_back(answer);
                 continue;
             }
@@ -518,6 +520,8 @@ fn answer_of(body: &Body<'_>) -> Answer {
             Answer::Ended { target: Target { index, generation, transaction: true }, code, message: message.to_owned() }
         }
         Body::Checkpointed(checkpoint) => Answer::Checkpointed(checkpoint),
+        Body::Migrated(ref migrated) => Answer::Migrated(migrated.clone()),
+        Body::History(ref entries) => Answer::History(entries.clone()),
         Body::Opened { handle, generation, .. } => {
             Answer::Opened(Target { index: handle, generation, transaction: false })
         }

@@ -3,11 +3,11 @@
 use std::ffi::CStr;
 use std::time::Duration;
 
-use sqlflow_core::{CheckpointMode, Listening};
+use sqlflow_core::{CheckpointMode, Listening, MigrationOptions};
 
 use crate::bridge::{Call, Export, Reply};
 use crate::env::{Failure, Value};
-use crate::options::open_options;
+use crate::options::{migration_options, open_options};
 
 /// `open(op, path, options)`: answered by OPENED or ERROR.
 pub(super) struct Open;
@@ -19,9 +19,25 @@ impl Export<3> for Open {
         call.bridge.refuse_after_fork()?;
         let op = call.scope.integer(op, "op")?;
         let path = call.scope.text(path, "path")?;
-        let options = open_options(call.scope, options)?;
-        call.bridge.with_client(call.scope, |client| client.open(op, &path, options))?;
-        Ok(None)
+        let mut opens = open_options(call.scope, options)?;
+        let migrations = migration_options(call.scope, options)?;
+        let known = call.bridge.with_client(call.scope, |client| {
+            let source = match migrations {
+                Some((id, table, when)) => match client.migrations(id) {
+                    Some(source) => Some(MigrationOptions { source: source.clone(), table, when }),
+                    None => return false,
+                },
+                None => None,
+            };
+            opens.migrations = source;
+            client.open(op, &path, opens);
+            true
+        })?;
+        if known {
+            Ok(None)
+        } else {
+            Err(Failure::Range("migrations is no id that defineMigrations was given".to_owned()))
+        }
     }
 }
 

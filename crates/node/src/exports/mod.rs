@@ -1,6 +1,7 @@
 //! The functions JavaScript sees, one file per noun; each only translates.
 
 mod database;
+mod migrations;
 mod process;
 mod records;
 mod statement;
@@ -23,6 +24,9 @@ pub(crate) fn define(scope: Scope<'_>, object: Value<'_>, bridge: &Bridge) -> Re
     bridge.define::<4, database::Close>(scope, object)?;
     bridge.define::<4, database::Checkpoint>(scope, object)?;
     bridge.define::<2, database::Stats>(scope, object)?;
+    bridge.define::<3, migrations::DefineMigrations>(scope, object)?;
+    bridge.define::<3, migrations::History>(scope, object)?;
+    bridge.define::<4, migrations::RollbackMigrations>(scope, object)?;
     bridge.define::<3, database::Listen>(scope, object)?;
     bridge.define::<1, process::ProcessExit>(scope, object)?;
     bridge.define::<0, process::Info>(scope, object)
