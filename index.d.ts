@@ -576,7 +576,7 @@ export declare class WriteTransaction extends ReadTransaction {
    * never when it is registered in a savepoint that is taken back.
    *
    * `fn` runs once, before the promise of `write` resolves, in the async context of this call; listeners run in the order
-   * of their registration. It is told the tables that may have changed: those that the statements name as written to,
+   * of their registration, those of savepoints among them. It is told the tables that may have changed: those that the statements name as written to,
    * triggers and foreign keys included. When `fn` throws, the outcome stays, and the process emits a warning with the
    * code `SQLFLOW_LISTENER_FAILED`.
    *
@@ -604,19 +604,27 @@ export interface OpenOptions {
   /** How long to wait while another process holds the file, in milliseconds. Default 5000; 0: not at all. */
   busyTimeoutMs?: number | undefined;
   /**
-   * How long a `write` or `batch` may stay open, in milliseconds from when it got its turn. Default 30000, then it is
-   * rolled back with `TransactionTimeoutError`; 0: for ever. `timeoutMs` of a call overrides it.
+   * How long a transaction that writes may stay open, in milliseconds from when it got its turn: a `write` or `batch`, and
+   * a `run`, `runMany`, `exec` or another statement that writes. Default 30000, then it is rolled back with
+   * `TransactionTimeoutError`; 0: for ever. `timeoutMs` of a call overrides it for `write` and `batch` of a closure; for the
+   * others it is a limit beside this one, which a longer one does not extend.
+   *
+   * It is looked at every 25 ms: an end never comes early, and up to about 50 ms late.
    */
   transactionTimeoutMs?: number | undefined;
   /**
    * How long a `read` or an `iterate` may stay open, and a `get` or another statement that reads may run, in milliseconds
    * from when it got its turn; then it ends with `TransactionTimeoutError`. Default 0: for ever. `timeoutMs` of a call
-   * overrides it for transactions.
+   * overrides it for `read` and `iterate`; for a statement it is a limit beside this one. Looked at as
+   * `transactionTimeoutMs`.
    */
   readTimeoutMs?: number | undefined;
   /**
    * How long a call may wait for the writer or a reader, in milliseconds. Default 30000, then `QueueTimeoutError`, which
    * names who holds it; 0: for ever. `queueTimeoutMs` of a call overrides it.
+   *
+   * It is looked at every 25 ms: an end never comes early, and up to about 50 ms late. A call whose turn has come while the
+   * event loop of its thread is blocked is not timed any more until that thread calls in.
    */
   queueTimeoutMs?: number | undefined;
   /** Most operations that may wait, from 1. Default 10000; beyond it `QueueFullError`. Must agree with other opens. */
@@ -689,9 +697,11 @@ export interface CallOptions {
    */
   signal?: AbortSignal | undefined;
   /**
-   * How long it may take, in milliseconds, from 0 to 2147483647; then `TransactionTimeoutError`. 0: for ever. It counts for a
-   * transaction from its turn (default: `transactionTimeoutMs` or `readTimeoutMs` of the database), for a single statement
-   * from the call (default: for ever).
+   * How long it may take, in milliseconds, from 0 to 2147483647; then `TransactionTimeoutError`. 0: for ever.
+   *
+   * Of `read`, `write`, `batch` of a closure and `iterate` it counts from the turn, and overrides `transactionTimeoutMs` or
+   * `readTimeoutMs` of the database, which is the default. Of every statement, `runMany`, `exec` and `batch` of statements
+   * it counts from the call and is an additional limit, by default none: what bounds the transaction goes on to do so.
    */
   timeoutMs?: number | undefined;
   /**
@@ -922,13 +932,13 @@ export declare class Database<R = ReadTransaction, W = ReadTransaction extends R
    * Calls that wait for the writer together run one after the other and share one commit, after which their promises
    * resolve; it is the fast way to many small durable transactions. `fn` gets the surface of `tx.sync` and runs on this
    * thread when its turn comes, once at most; what it throws is thrown again, unchanged, and its neighbours commit. Statements
-   * that change the schema, and pragmas, are refused; use `write`.
+   * that change the schema, and pragmas that set something, are refused; use `write`.
    *
    * `signal` and `queueTimeoutMs` (milliseconds, default as opened: 30000) hold while it waits; `timeoutMs` (default:
    * `transactionTimeoutMs` as opened) bounds the shared transaction.
    *
    * @throws AsyncClosureError when `fn` gives a promise, which is rolled back and counts as handled; ConstraintError when a
-   *   deferred constraint of it fails; TransactionAbortedError when a neighbour has taken the shared transaction with it:
+   *   deferred constraint of it fails, which is rolled back alone; TransactionAbortedError when a neighbour has taken the shared transaction with it:
    *   nothing was written, and it may be tried again; CommitOutcomeUnknownError; and what `write` rejects with when no
    *   transaction could be begun
    */
@@ -949,8 +959,9 @@ export declare class Database<R = ReadTransaction, W = ReadTransaction extends R
    * The first row, or `undefined` when there is none, in a transaction of its own.
    *
    * A statement that writes (`RETURNING`) goes to the writer by itself, and all of it is done. `options`: what the row looks
-   * like, and how the call may be ended: `signal`, `timeoutMs` (milliseconds from the call; default: `readTimeoutMs` as
-   * opened when it reads) and `queueTimeoutMs` (default as opened: 30000), see `CallOptions`.
+   * like, and how the call may be ended: `signal`, `timeoutMs` (milliseconds from the call; default: for ever) and
+   * `queueTimeoutMs` (default as opened: 30000), see `CallOptions`. From its turn on it is bounded by `readTimeoutMs` as
+   * opened when it reads (default: for ever), by `transactionTimeoutMs` (30000) when it writes, whatever `timeoutMs` says.
    */
   get<Rw = Row>(sql: string | Sql, parameters?: SqlParameters, options?: ObjectRowOptions): Promise<Rw | undefined>;
   /** The first row as an array, or `undefined` when there is none. */
@@ -1008,8 +1019,11 @@ export declare class Database<R = ReadTransaction, W = ReadTransaction extends R
    *
    * `fn` runs after the writer was released, in the async context of this call. It is told the tables that may have
    * changed, those that the statements name as written to, triggers and foreign keys included; with `rowIds: true` also
-   * which rows, as far as they are listed. Commits of other processes are not noticed. When `fn` throws, the outcome stays,
-   * and the process emits a warning with the code `SQLFLOW_LISTENER_FAILED`.
+   * which rows, as far as they are listed, and in `tables` those behind a virtual table too (FTS5, R-Tree). When `fn`
+   * throws, the outcome stays, and the process emits a warning with the code `SQLFLOW_LISTENER_FAILED`.
+   *
+   * Not told: commits of other processes, and commits that change no table (CREATE INDEX, `user_version`). A commit of a
+   * transaction that was open at this call is told with `truncated: true`, since its first part was not followed.
    *
    * @throws OptionError; DatabaseClosedError after `close`
    */
@@ -1017,9 +1031,10 @@ export declare class Database<R = ReadTransaction, W = ReadTransaction extends R
   /**
    * Copies the log of commits into the file; the engine does it by itself often enough for nearly everybody.
    *
-   * `'passive'` (default) copies what it can without waiting; `'full'` and `'restart'` wait for readers and other
-   * processes until `busyTimeoutMs`, the latter so that the next commit starts the log anew; `'truncate'` also cuts it back
-   * to nothing. `busy: true` in the result: something was in the way of a part of it.
+   * It takes its turn at the writer. `'passive'` (default) then copies what it can without waiting. `'full'` copies all,
+   * `'restart'` also has the next commit start the log anew, `'truncate'` also cuts it back to nothing: these wait for
+   * readers and other processes in the way, for at most `busyTimeoutMs` as opened; writers pass meanwhile, and new reads are
+   * held back for at most 100 ms. `busy: true` in the result: something was in the way of a part of it until the end.
    *
    * @throws OptionError; ReentrantAccessError inside a closure; ReadOnlyDatabaseError; IoError; DatabaseClosedError
    */
@@ -1051,7 +1066,7 @@ export declare class Database<R = ReadTransaction, W = ReadTransaction extends R
    * What the database is doing at this moment and has done since it was opened, by all handles of the file in this process.
    *
    * Costs microseconds, waits for nothing and may be called inside a closure. It still tells while the database is being
-   * closed; afterwards everything is 0.
+   * closed. Afterwards all figures are 0 and `writer.state` is what `DatabaseStats` says.
    */
   stats(): DatabaseStats;
   /**
@@ -1075,23 +1090,32 @@ export declare class Database<R = ReadTransaction, W = ReadTransaction extends R
   /** The same as `close`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void>;
 }
-/** What subscribers of `tracing:sqlflow:transaction:*` get: the same object at every event of one transaction. */
+/**
+ * What subscribers of `tracing:sqlflow:transaction:*` get: the same object at every event of one `read`, `write` or `batch`.
+ * Statements that are a transaction each, and `db.iterate`, have events of statements only.
+ */
 export interface TransactionTrace {
   /** The path of the database. */
   readonly database: string;
   /** `'batch'`: of `db.batch`, in either form. */
   readonly kind: "read" | "write" | "batch";
-  /** Milliseconds it waited for its turn; `undefined` before, and for a batch of statements. */
+  /** Milliseconds it waited for its turn; `undefined` before, and for a batch of statements, which does not tell. */
   queueMs: number | undefined;
-  /** Milliseconds of it that went to locks of other processes. */
+  /** Milliseconds of these that went to locks of other processes. */
   lockWaitMs: number | undefined;
   /** How many waited behind it when it got its turn. */
   queuedBehind: number | undefined;
-  /** Milliseconds from its turn to its end. */
+  /** Milliseconds from its turn to its end, for a batch of statements from the call; `undefined` when it never began. */
   durationMs: number | undefined;
-  /** Frames in the log after its commit; 0 for a read. */
+  /**
+   * Frames in the log after its commit, which a batch may share; 0 for a read. `undefined` when nobody knows: without a
+   * commit, for a batch of statements, and for a write with listeners of `tx.onCommit`.
+   */
   logFrames: number | undefined;
-  /** How it ended; `undefined` when it never began, or when nobody knows. */
+  /**
+   * How it ended; `undefined` when it never began, or when nobody knows: after `CommitOutcomeUnknownError`, and for a batch
+   * of statements that SQLite did not refuse itself.
+   */
   outcome: "commit" | "rollback" | undefined;
   /** What it was rejected with; set by Node. */
   error?: unknown;
@@ -1104,7 +1128,7 @@ export interface StatementTrace {
   readonly sql: string;
   /** The method; `'iterate'` for each fetch of rows. */
   readonly kind: "get" | "one" | "all" | "query" | "run" | "exec" | "runMany" | "iterate";
-  /** Whether it was run by a `tx`; `false`: in a transaction of its own. */
+  /** Whether it was run by a `tx`; `false`: in a transaction of its own, as by `db.iterate`. */
   readonly transaction: boolean;
   /** Milliseconds from the call to its answer. */
   durationMs: number | undefined;

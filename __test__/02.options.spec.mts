@@ -284,7 +284,9 @@ describe('options of a call', () => {
   it('take a signal by its shape, of whichever realm', () => {
     const { signal } = new AbortController();
     checkCallOptions({ signal });
-    checkCallOptions({ signal: runInNewContext('({ aborted: false, addEventListener() {} })') });
+    checkCallOptions({
+      signal: runInNewContext('({ aborted: false, addEventListener() {}, removeEventListener() {} })'),
+    });
     checkCallOptions({ signal: { aborted: true, reason: 1, addEventListener() {}, removeEventListener() {} } });
     for (const [given, shown] of [
       [null, 'null'],

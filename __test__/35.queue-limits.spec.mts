@@ -165,7 +165,7 @@ describe('queueTimeoutMs', () => {
     await until(() => db.stats().writer.state === 'running', 'a statement runs');
     assert.match(
       await tooLong(db.write(notStarted, SHORT), 'behind a run'),
-      /statements of the engine's own.* for \d+ ms/,
+      /another call with a transaction of its own, the present one for \d+ ms/,
     );
     controller.abort();
     await assert.rejects(running, AbortError);

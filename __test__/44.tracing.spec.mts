@@ -272,7 +272,7 @@ describe('a statement', () => {
     },
     'an iterator': {
       run: (db) => db.iterate(text).next(),
-      tells: { sql: text, kind: 'iterate', rows: 2, transaction: true },
+      tells: { sql: text, kind: 'iterate', rows: 2, transaction: false },
     },
   };
   for (const [way, { run, tells }] of Object.entries(ways)) {

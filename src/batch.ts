@@ -2,7 +2,7 @@
 
 import { checkNames, isRecord, kindOf } from './checks.js';
 import { aborted } from './closure.js';
-import { AbortError, OptionError } from './errors.js';
+import { AbortError, ConstraintError, OptionError, SqlError } from './errors.js';
 import type { BatchStatement } from './native/engine.js';
 import { type CallOptions, checkCallOptions } from './options.js';
 import { inside } from './reentrancy.js';
@@ -46,9 +46,15 @@ async function run(
   }
   const statements = statementsOf(work);
   if (statements.length === 0) return [];
-  const results = await session.engine.batch(session.handle, statements, options);
-  record?.committed(undefined);
-  return results;
+  try {
+    const results = await session.engine.batch(session.handle, statements, options);
+    record?.committed(undefined);
+    return results;
+  } catch (error) {
+    // Of other errors it is not known whether it had begun.
+    if (error instanceof SqlError || error instanceof ConstraintError) record?.failed(error);
+    throw error;
+  }
 }
 
 /** One closure of a group: run when its turn comes, on this thread, at once and whole. */
@@ -73,8 +79,8 @@ async function runGroupMember<T>(
     throw error;
   }
   try {
-    await turn.release();
-    record?.committed(undefined);
+    const logFrames = await turn.release();
+    record?.committed(logFrames);
   } catch (error) {
     record?.failed(error);
     throw error;

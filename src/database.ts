@@ -191,13 +191,13 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
    * Calls that wait for the writer together run one after the other and share one commit, after which their promises
    * resolve; it is the fast way to many small durable transactions. `fn` gets the surface of `tx.sync` and runs on this
    * thread when its turn comes, once at most; what it throws is thrown again, unchanged, and its neighbours commit. Statements
-   * that change the schema, and pragmas, are refused; use `write`.
+   * that change the schema, and pragmas that set something, are refused; use `write`.
    *
    * `signal` and `queueTimeoutMs` (milliseconds, default as opened: 30000) hold while it waits; `timeoutMs` (default:
    * `transactionTimeoutMs` as opened) bounds the shared transaction.
    *
    * @throws AsyncClosureError when `fn` gives a promise, which is rolled back and counts as handled; ConstraintError when a
-   *   deferred constraint of it fails; TransactionAbortedError when a neighbour has taken the shared transaction with it:
+   *   deferred constraint of it fails, which is rolled back alone; TransactionAbortedError when a neighbour has taken the shared transaction with it:
    *   nothing was written, and it may be tried again; CommitOutcomeUnknownError; and what `write` rejects with when no
    *   transaction could be begun
    */
@@ -222,8 +222,9 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
    * The first row, or `undefined` when there is none, in a transaction of its own.
    *
    * A statement that writes (`RETURNING`) goes to the writer by itself, and all of it is done. `options`: what the row looks
-   * like, and how the call may be ended: `signal`, `timeoutMs` (milliseconds from the call; default: `readTimeoutMs` as
-   * opened when it reads) and `queueTimeoutMs` (default as opened: 30000), see `CallOptions`.
+   * like, and how the call may be ended: `signal`, `timeoutMs` (milliseconds from the call; default: for ever) and
+   * `queueTimeoutMs` (default as opened: 30000), see `CallOptions`. From its turn on it is bounded by `readTimeoutMs` as
+   * opened when it reads (default: for ever), by `transactionTimeoutMs` (30000) when it writes, whatever `timeoutMs` says.
    */
   get<Rw = Row>(sql: string | Sql, parameters?: SqlParameters, options?: ObjectRowOptions): Promise<Rw | undefined>;
   /** The first row as an array, or `undefined` when there is none. */
@@ -329,8 +330,11 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
    *
    * `fn` runs after the writer was released, in the async context of this call. It is told the tables that may have
    * changed, those that the statements name as written to, triggers and foreign keys included; with `rowIds: true` also
-   * which rows, as far as they are listed. Commits of other processes are not noticed. When `fn` throws, the outcome stays,
-   * and the process emits a warning with the code `SQLFLOW_LISTENER_FAILED`.
+   * which rows, as far as they are listed, and in `tables` those behind a virtual table too (FTS5, R-Tree). When `fn`
+   * throws, the outcome stays, and the process emits a warning with the code `SQLFLOW_LISTENER_FAILED`.
+   *
+   * Not told: commits of other processes, and commits that change no table (CREATE INDEX, `user_version`). A commit of a
+   * transaction that was open at this call is told with `truncated: true`, since its first part was not followed.
    *
    * @throws OptionError; DatabaseClosedError after `close`
    */
@@ -343,9 +347,10 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
   /**
    * Copies the log of commits into the file; the engine does it by itself often enough for nearly everybody.
    *
-   * `'passive'` (default) copies what it can without waiting; `'full'` and `'restart'` wait for readers and other
-   * processes until `busyTimeoutMs`, the latter so that the next commit starts the log anew; `'truncate'` also cuts it back
-   * to nothing. `busy: true` in the result: something was in the way of a part of it.
+   * It takes its turn at the writer. `'passive'` (default) then copies what it can without waiting. `'full'` copies all,
+   * `'restart'` also has the next commit start the log anew, `'truncate'` also cuts it back to nothing: these wait for
+   * readers and other processes in the way, for at most `busyTimeoutMs` as opened; writers pass meanwhile, and new reads are
+   * held back for at most 100 ms. `busy: true` in the result: something was in the way of a part of it until the end.
    *
    * @throws OptionError; ReentrantAccessError inside a closure; ReadOnlyDatabaseError; IoError; DatabaseClosedError
    */
@@ -394,7 +399,7 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
    * What the database is doing at this moment and has done since it was opened, by all handles of the file in this process.
    *
    * Costs microseconds, waits for nothing and may be called inside a closure. It still tells while the database is being
-   * closed; afterwards everything is 0.
+   * closed. Afterwards all figures are 0 and `writer.state` is what `DatabaseStats` says.
    */
   stats(): DatabaseStats {
     return statsOf(this.#session.engine.stats(this.#session.handle));

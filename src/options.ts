@@ -24,19 +24,27 @@ export interface OpenOptions {
   /** How long to wait while another process holds the file, in milliseconds. Default 5000; 0: not at all. */
   busyTimeoutMs?: number | undefined;
   /**
-   * How long a `write` or `batch` may stay open, in milliseconds from when it got its turn. Default 30000, then it is
-   * rolled back with `TransactionTimeoutError`; 0: for ever. `timeoutMs` of a call overrides it.
+   * How long a transaction that writes may stay open, in milliseconds from when it got its turn: a `write` or `batch`, and
+   * a `run`, `runMany`, `exec` or another statement that writes. Default 30000, then it is rolled back with
+   * `TransactionTimeoutError`; 0: for ever. `timeoutMs` of a call overrides it for `write` and `batch` of a closure; for the
+   * others it is a limit beside this one, which a longer one does not extend.
+   *
+   * It is looked at every 25 ms: an end never comes early, and up to about 50 ms late.
    */
   transactionTimeoutMs?: number | undefined;
   /**
    * How long a `read` or an `iterate` may stay open, and a `get` or another statement that reads may run, in milliseconds
    * from when it got its turn; then it ends with `TransactionTimeoutError`. Default 0: for ever. `timeoutMs` of a call
-   * overrides it for transactions.
+   * overrides it for `read` and `iterate`; for a statement it is a limit beside this one. Looked at as
+   * `transactionTimeoutMs`.
    */
   readTimeoutMs?: number | undefined;
   /**
    * How long a call may wait for the writer or a reader, in milliseconds. Default 30000, then `QueueTimeoutError`, which
    * names who holds it; 0: for ever. `queueTimeoutMs` of a call overrides it.
+   *
+   * It is looked at every 25 ms: an end never comes early, and up to about 50 ms late. A call whose turn has come while the
+   * event loop of its thread is blocked is not timed any more until that thread calls in.
    */
   queueTimeoutMs?: number | undefined;
   /** Most operations that may wait, from 1. Default 10000; beyond it `QueueFullError`. Must agree with other opens. */
@@ -114,9 +122,11 @@ export interface CallOptions {
    */
   signal?: AbortSignal | undefined;
   /**
-   * How long it may take, in milliseconds, from 0 to 2147483647; then `TransactionTimeoutError`. 0: for ever. It counts for a
-   * transaction from its turn (default: `transactionTimeoutMs` or `readTimeoutMs` of the database), for a single statement
-   * from the call (default: for ever).
+   * How long it may take, in milliseconds, from 0 to 2147483647; then `TransactionTimeoutError`. 0: for ever.
+   *
+   * Of `read`, `write`, `batch` of a closure and `iterate` it counts from the turn, and overrides `transactionTimeoutMs` or
+   * `readTimeoutMs` of the database, which is the default. Of every statement, `runMany`, `exec` and `batch` of statements
+   * it counts from the call and is an additional limit, by default none: what bounds the transaction goes on to do so.
    */
   timeoutMs?: number | undefined;
   /**
@@ -313,7 +323,8 @@ export function checkSyncOptions(options: unknown): void {
 export function checkNoOptions(options: unknown, method: 'run' | 'exec'): void {
   checkSyncOptions(options);
   for (const [name, value] of Object.entries(record(options, 'options'))) {
-    if (value !== undefined) throw new OptionError(`${method} of tx.sync takes no options, got "${name}"; leave it out`);
+    if (value === undefined) continue;
+    throw new OptionError(`${method} of tx.sync takes no options, got "${name}"; leave it out`);
   }
 }
 
@@ -392,7 +403,9 @@ function isSignal(value: unknown): value is AbortSignal {
     'aborted' in value &&
     typeof value.aborted === 'boolean' &&
     'addEventListener' in value &&
-    typeof value.addEventListener === 'function'
+    typeof value.addEventListener === 'function' &&
+    'removeEventListener' in value &&
+    typeof value.removeEventListener === 'function'
   );
 }
 

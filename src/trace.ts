@@ -2,7 +2,6 @@
 
 import { type TracingChannel, tracingChannel } from 'node:diagnostics_channel';
 import { CommitOutcomeUnknownError } from './errors.js';
-import { CommitOutcomeUnknownError } from './errors.js';
 import { type Batch, type Cursor, Form, type Target } from './native/engine.js';
 
 // Captured at load: tests replace it with a fake.
@@ -25,7 +24,10 @@ export interface TransactionTrace {
   queuedBehind: number | undefined;
   /** Milliseconds from its turn to its end, for a batch of statements from the call; `undefined` when it never began. */
   durationMs: number | undefined;
-  /** Frames in the log after its commit; 0 for a read, `undefined` for a batch and with `tx.onCommit`. */
+  /**
+   * Frames in the log after its commit, which a batch may share; 0 for a read. `undefined` when nobody knows: without a
+   * commit, for a batch of statements, and for a write with listeners of `tx.onCommit`.
+   */
   logFrames: number | undefined;
   /**
    * How it ended; `undefined` when it never began, or when nobody knows: after `CommitOutcomeUnknownError`, and for a batch
@@ -67,7 +69,6 @@ export class TransactionRecord {
   readonly context: TransactionTrace;
   readonly #called = now();
   #began = this.#called;
-  #hasBegun = false;
 
   constructor(database: string, kind: TransactionTrace['kind']) {
     this.context = {
@@ -85,26 +86,24 @@ export class TransactionRecord {
   /** It has its turn. */
   began(target: Target): void {
     this.#began = now();
-    this.#hasBegun = true;
     this.context.queueMs = this.#began - this.#called;
     this.context.lockWaitMs = target.lockWaitMs;
     this.context.queuedBehind = target.queuedBehind;
   }
 
   committed(logFrames: number | undefined): void {
-    this.#ended('commit', logFrames);
-  }
-
-  /** Nothing of it is left, unless nobody knows or it had not begun. */
-  failed(error: unknown): void {
-    const known = this.#hasBegun && !(error instanceof CommitOutcomeUnknownError);
-    this.#ended(known ? 'rollback' : undefined, undefined);
-  }
-
-  #ended(outcome: 'commit' | 'rollback' | undefined, logFrames: number | undefined): void {
-    this.context.durationMs = this.#hasBegun ? now() - this.#began : undefined;
-    this.context.outcome = outcome;
+    this.#ended('commit');
     this.context.logFrames = logFrames;
+  }
+
+  /** It had begun, and was rolled back unless `error` says that nobody knows. */
+  failed(error: unknown): void {
+    this.#ended(error instanceof CommitOutcomeUnknownError ? undefined : 'rollback');
+  }
+
+  #ended(outcome: TransactionTrace['outcome']): void {
+    this.context.durationMs = now() - this.#began;
+    this.context.outcome = outcome;
   }
 }
 
@@ -161,9 +160,12 @@ export function traceStatementSync(
   return result;
 }
 
-/** A statement as it was given, which may be anything. */
-interface Asked {
+/** What the events of a cursor say: see `StatementTrace`. */
+interface CursorTrace {
+  readonly database: string;
+  /** As it was given, which may be anything. */
   readonly sql: unknown;
+  readonly transaction: boolean;
 }
 
 /** A cursor with the events of each of its fetches. */
@@ -173,8 +175,7 @@ export class TracedCursor implements Cursor {
   readonly #sql: unknown;
   readonly #ofTransaction: boolean;
 
-  /** `transaction`: see `StatementTrace`. */
-  constructor(cursor: Cursor, { database, sql, transaction }: Pick<StatementTrace, 'database' | 'transaction'> & Asked) {
+  constructor(cursor: Cursor, { database, sql, transaction }: CursorTrace) {
     this.#cursor = cursor;
     this.#database = database;
     this.#sql = sql;

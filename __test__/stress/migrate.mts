@@ -13,7 +13,9 @@ import { mustBeSound } from './whole.mjs';
 const LANES = 2;
 /** Processes that open a new file at once. */
 const CROWDS = [2, 8] as const;
-/** Of the kills, one in so many is an opening of both crowds. */
+/** Within which the processes of every second opening come. */
+const SPREAD_MS = 80;
+/** For so many kills there is an opening of each crowd. */
 const KILLS_PER_OPENING = 4;
 
 interface Counted {
@@ -45,6 +47,7 @@ async function killInLane(plan: Plan, lane: number, counted: Counted): Promise<v
     const path = plan.folder.file(`migrated-${lane}-${round}.db`);
     const mode = random.pick(['always', 'create'] as const);
     let finished = false;
+    let before = 0;
     // Killed again and again until a run is through: each goes on where the one before was.
     for (let life = 0; !finished && life < 4; life++) {
       const when = `lane ${lane}, round ${round}, life ${life}`;
@@ -53,7 +56,7 @@ async function killInLane(plan: Plan, lane: number, counted: Counted): Promise<v
         await program.until('ready');
         program.say('go');
         // Some at an instant after the call, most at one after a migration that was told.
-        const told = random.below(STEPS + 2);
+        const told = random.below(STEPS - before + 2);
         if (told > 0) await program.until('a migration', told, (line) => line !== 'ready');
         if (random.below(2) === 0) await pause(random.below(4));
       } finally {
@@ -63,6 +66,8 @@ async function killInLane(plan: Plan, lane: number, counted: Counted): Promise<v
       must(signal === 'SIGKILL', `${when}: it ended before it was killed, with ${code ?? signal}: ${stderr}`);
       const committed = Math.max(0, ...program.lines.filter((line) => /^\d+$/.test(line)).map(Number));
       const applied = await mustAgree(path, committed, when);
+      must(applied >= before, `${when}: ${before} migrations were applied, ${applied} are left`);
+      before = applied;
       finished = program.lines.includes('open');
       if (finished) must(applied === STEPS, `${when}: it was open with ${applied} migrations`);
       if (applied > 0 && applied < STEPS) counted.between++;
@@ -79,11 +84,18 @@ async function killInLane(plan: Plan, lane: number, counted: Counted): Promise<v
 async function openTogether(plan: Plan, crowd: number, counted: Counted): Promise<void> {
   const programs = Array.from({ length: crowd }, () => Program.start('migrate.child', []));
   await Promise.all(programs.map((program) => program.until('ready')));
+  const random = new Random(plan.seed + 10 * crowd);
   const openings = Math.ceil(plan.count / KILLS_PER_OPENING);
   for (let opening = 1; opening <= openings; opening++) {
     const when = `opening ${opening} of ${crowd}`;
     const path = plan.folder.file(`opened-${crowd}-${opening}.db`);
-    for (const program of programs) program.say(path);
+    // At once, or all over the time that the migrations take: some come when the last is being committed.
+    const spreadMs = opening % 2 === 0 ? SPREAD_MS : 0;
+    const start = async (program: Program) => {
+      if (spreadMs > 0) await pause(random.below(spreadMs));
+      program.say(path);
+    };
+    await Promise.all(programs.map(start));
     await Promise.all(programs.map((program) => program.until(when, opening, (line) => /^(open|failed)/.test(line))));
     for (const { lines } of programs) {
       const failed = lines.find((line) => line.startsWith('failed'));

@@ -70,9 +70,9 @@ export interface BatchTurn {
   readonly aborted: boolean;
   /**
    * Passes the turn on. To be called once, in the continuation that got the turn, whether the closure succeeded or not.
-   * Resolves after the commit of the group and rejects with an error of this member's own when that failed.
+   * Gives the frames in the log after the commit of the group; rejects with an error of this member's own when that failed.
    */
-  release(): Promise<void>;
+  release(): Promise<number>;
 }
 
 /** How far a checkpoint goes; see https://sqlite.org/pragma.html#pragma_wal_checkpoint. */

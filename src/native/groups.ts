@@ -125,7 +125,7 @@ class Turn implements BatchTurn {
     return this.#group.target;
   }
 
-  async release(): Promise<void> {
+  async release(): Promise<number> {
     if (this.#released) throw errorOf(new Failure(FailureCode.protocol, 'a turn was released twice'), '');
     this.#released = true;
     const outcome = await this.#group.pass();

@@ -1,6 +1,5 @@
 // Savepoints: a child takes the place of its transaction, and gives it back when it ends.
 
-import { ConstraintError } from '../errors.js';
 import type { Border } from './border.js';
 import type { SavepointEnding } from './engine.js';
 import { errorOf, Failure, FailureCode } from './failure.js';
@@ -67,9 +66,8 @@ export class Savepoints {
     try {
       this.#sync(parent, kindOf(how), child.cursorsBefore);
     } catch (error) {
-      // A deferred constraint of a closure that shares its transaction: the engine has taken back that closure, and it alone.
-      if (!(error instanceof ConstraintError)) child.root.lost = true;
-      throw error;
+      if (!isTakenBack(error, how)) child.root.lost = true;
+      throw errorOf(error, '');
     }
   }
 

@@ -186,6 +186,9 @@ impl State {
             AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } if self.is_of(Script::Loose) => {
                 Authorization::Allow
             }
+            AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } if self.is_of(Script::Migration) => self.refuse(
+                "BEGIN, COMMIT, ROLLBACK and SAVEPOINT are not allowed in a migration, which is one transaction; take them out, or put `-- +goose NO TRANSACTION` at the head of the file".to_owned(),
+            ),
             AuthAction::Transaction { .. } => self.refuse(
                 "BEGIN, COMMIT and ROLLBACK are not allowed in SQL: the closure of db.read or db.write is the transaction; it commits on return and rolls back on throw".to_owned(),
             ),

@@ -317,7 +317,13 @@ fn check_text(text: &str, of: Script) -> Result<()> {
             "the SQL text holds a NUL character, behind which SQLite would not read",
         ));
     }
-    if of != Script::Loose && first_word(text).eq_ignore_ascii_case("vacuum") {
+    if of == Script::Migration && first_word(text).eq_ignore_ascii_case("vacuum") {
+        return Err(Error::new(
+            ErrorCode::StatementNotAllowed,
+            "VACUUM is not allowed in a migration, which is one transaction; put `-- +goose NO TRANSACTION` at the head of the file",
+        ));
+    }
+    if of == Script::User && first_word(text).eq_ignore_ascii_case("vacuum") {
         return Err(Error::new(
             ErrorCode::StatementNotAllowed,
             "VACUUM is not allowed in SQL: it cannot run inside a transaction, and every statement runs in one",

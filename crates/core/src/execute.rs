@@ -445,28 +445,39 @@ pub(crate) enum Script {
 
 /// Runs a script, statement by statement.
 pub(crate) fn run_script(connection: &mut Connection, sql: &Sql, place: Place) -> Result<()> {
-    run_script_in(connection, &sql.text, place, Script::User).map_err(|(error, _)| error)
+    run_script_in(connection, &sql.text, place, Script::User).map_err(|failed| failed.error)
 }
 
-/// The same; an error comes with the byte of the script that it is about: the token SQLite named, else its statement.
+/// Where a script has failed.
+#[derive(Debug)]
+pub(crate) struct ScriptError {
+    pub(crate) error: Error,
+    /// The byte of the script that it is about: the token SQLite named, else its statement.
+    pub(crate) at: usize,
+    /// Statements that have run before.
+    pub(crate) ran: usize,
+}
+
+/// The same, and tells where it failed.
 pub(crate) fn run_script_in(
     connection: &mut Connection,
     text: &str,
     place: Place,
     script: Script,
-) -> Result<(), (Error, usize)> {
+) -> Result<(), ScriptError> {
     let mut rest: &str = text;
+    let mut ran = 0;
     loop {
         let at = text.len() - rest.len();
         let begins = text.len() - skip_blank(rest).len();
         // An offset that SQLite names counts from the statement; the caller's from the script.
         let in_script = |mut error: Error| {
             if error.offset < 0 {
-                return (error, begins);
+                return ScriptError { error, at: begins, ran };
             }
             error.offset = error.offset.saturating_add(i32::try_from(at).unwrap_or(i32::MAX));
             let at = usize::try_from(error.offset).unwrap_or(begins);
-            (error, at)
+            ScriptError { error, at, ran }
         };
         let Some((mut statement, tail)) = connection.prepare_next(rest, script).map_err(in_script)? else {
             return Ok(());
@@ -483,5 +494,6 @@ pub(crate) fn run_script_in(
             return Err(in_script(error));
         }
         rest = tail;
+        ran += 1;
     }
 }

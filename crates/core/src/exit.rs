@@ -106,6 +106,20 @@ fn stop() -> bool {
     true
 }
 
+/// Whether a process of this system is alive. Where nobody tells: no.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    #[cfg(unix)]
+    {
+        // SAFETY: signal 0 is sent to nobody; it only asks whether it could be.
+        i32::try_from(pid).is_ok_and(|pid| pid > 0 && unsafe { kill(pid, 0) } == 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = pid;
+        false
+    }
+}
+
 extern "C" fn at_exit() {
     let stopped = stop();
     if let Some(folders) = FOLDERS.try_lock() {
@@ -123,4 +137,6 @@ extern "C" fn at_exit() {
 unsafe extern "C" {
     fn atexit(handler: extern "C" fn()) -> i32;
     fn _exit(code: i32) -> !;
+    #[cfg(unix)]
+    fn kill(pid: i32, signal: i32) -> i32;
 }

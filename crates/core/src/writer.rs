@@ -330,6 +330,7 @@ impl Writer {
             (Work::Exclusive(exclusive), _) => self.run_exclusive(connection, seq, since, exclusive),
             (Work::Close { done }, _) => {
                 self.queue.lock().state = State::Gone;
+                connection.forget_interrupt();
                 drop(connection);
                 done();
                 None

@@ -49,6 +49,12 @@ impl Connection {
         pinned
     }
 
+    /// Forgets an interrupt that has ended its statement: SQLite keeps it until the next one, and a close would leave the log behind.
+    pub(crate) fn forget_interrupt(&mut self) {
+        // What fails here is told by nobody: the connection is on its way out.
+        let _ = self.engine(|engine| &mut engine.pin, "SELECT 1 FROM sqlite_schema LIMIT 1");
+    }
+
     /// Commits. On an error the transaction may still be open; the caller rolls back.
     pub(crate) fn commit(&mut self) -> Result<()> {
         self.engine(|engine| &mut engine.commit, "COMMIT")

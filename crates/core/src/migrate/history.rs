@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use super::{Known, Source};
 use crate::connection::Connection;
 use crate::error::{Error, ErrorCode, Result};
-use crate::execute::{Place, Script, run_script_in};
+use crate::execute::{Place, Script, ScriptError, run_script_in};
 
 /// Which table keeps the history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,18 +39,33 @@ pub(super) struct Applied {
     pub(super) at: i64,
 }
 
+/// A migration that runs without a transaction, or did when its process ended.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    pub(super) version: i64,
+    pub(super) name: String,
+    /// The process that has begun it.
+    pub(super) pid: u32,
+}
+
 /// What a database says of its migrations.
 #[derive(Debug, Default)]
 pub(super) struct History {
     pub(super) applied: Vec<Applied>,
     /// The history is to be taken over from goose's table.
     pub(super) adopts: bool,
-    /// A migration that ran without a transaction when its process ended.
-    pub(super) unfinished: Option<(i64, String)>,
+    pub(super) unfinished: Option<Unfinished>,
     /// The making of the database was not finished.
     pub(super) in_the_making: bool,
     /// Nothing is in the database.
     pub(super) is_empty: bool,
+}
+
+impl History {
+    /// Somebody has made the database, with whatever migrations.
+    pub(super) fn is_made(&self) -> bool {
+        !self.is_empty && !self.in_the_making
+    }
 }
 
 fn sql_error(error: &rusqlite::Error) -> Error {
@@ -76,8 +91,9 @@ fn read_tables(connection: &Connection, table: Table) -> rusqlite::Result<Histor
         unfinished |= name == UNFINISHED;
     }
     if unfinished {
-        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-        let query = format!("SELECT version, name FROM {UNFINISHED} WHERE version <> 0 LIMIT 1");
+        let row =
+            |row: &rusqlite::Row<'_>| Ok(Unfinished { version: row.get(0)?, name: row.get(1)?, pid: row.get(2)? });
+        let query = format!("SELECT version, name, pid FROM {UNFINISHED} WHERE version <> 0 LIMIT 1");
         history.unfinished = db.query_row(&query, [], row).optional()?;
         let query = format!("SELECT 1 FROM {UNFINISHED} WHERE version = 0");
         history.in_the_making = db.query_row(&query, [], |_| Ok(())).optional()?.is_some();
@@ -126,10 +142,10 @@ fn read_goose(connection: &Connection) -> rusqlite::Result<Vec<Applied>> {
 pub(super) fn mark(connection: &Connection, version: i64, name: &str) -> Result<()> {
     let db = connection.db();
     db.execute_batch(&format!(
-        "CREATE TABLE IF NOT EXISTS {UNFINISHED}(version INTEGER PRIMARY KEY, name TEXT NOT NULL, since TEXT NOT NULL DEFAULT (datetime('now')))"
+        "CREATE TABLE IF NOT EXISTS {UNFINISHED}(version INTEGER PRIMARY KEY, name TEXT NOT NULL, pid INTEGER NOT NULL, since TEXT NOT NULL DEFAULT (datetime('now')))"
     ))
     .and_then(|()| {
-        db.execute(&format!("INSERT OR REPLACE INTO {UNFINISHED}(version, name) VALUES (?, ?)"), (version, name))
+        db.execute(&format!("INSERT OR REPLACE INTO {UNFINISHED}(version, name, pid) VALUES (?, ?, ?)"), (version, name, std::process::id()))
     })
     .map(drop)
     .map_err(|error| sql_error(&error))
@@ -166,6 +182,12 @@ pub(super) struct Failure {
     pub(super) error: Error,
     /// Byte of the script; none if the script was not what failed.
     pub(super) at: Option<usize>,
+}
+
+impl From<ScriptError> for Failure {
+    fn from(ScriptError { error, at, .. }: ScriptError) -> Self {
+        Self { error, at: Some(at) }
+    }
 }
 
 impl From<Error> for Failure {
@@ -240,8 +262,7 @@ fn ensure_goose(connection: &Connection) -> Result<()> {
 }
 
 fn run_up(connection: &mut Connection, known: &Known) -> Result<(), Failure> {
-    run_script_in(connection, &known.migration.up.text, Place::Write, Script::Migration)
-        .map_err(|(error, at)| Failure { error, at: Some(at) })
+    Ok(run_script_in(connection, &known.migration.up.text, Place::Write, Script::Migration)?)
 }
 
 /// Our connection as refinery sees it: it reads and writes its table through it, and hands us the texts to run.

@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use super::history::{self, Applied, Enter, Failure, History, Table};
+use rusqlite::ffi;
+
+use super::history::{self, Applied, Enter, Failure, History, Table, Unfinished};
 use super::{Known, Source, fields};
 use crate::connection::{Connection, from_rusqlite};
 use crate::error::{Error, ErrorCode, Result};
 use crate::execute::{Place, Script, run_script_in};
+use crate::exit;
 use crate::sync::Mutex;
 use crate::wire::{self, Migrated};
 
@@ -53,6 +56,7 @@ impl Plan {
     pub(crate) fn is_needed(&self, connection: &Connection) -> Result<bool> {
         let history = history::read(connection, self.table)?;
         Ok(match self.aim {
+            Aim::Latest(When::Create) if history.is_made() => false,
             Aim::Latest(when) => !self.pending(&history, when)?.is_empty() || history.adopts || history.in_the_making,
             Aim::Back(version) => !self.to_leave(&history, version)?.is_empty(),
         })
@@ -100,10 +104,10 @@ impl Plan {
 
     /// The indexes of those that are not in the history, in order; an error if the two do not fit together.
     fn pending(&self, history: &History, when: When) -> Result<Vec<usize>> {
-        if let Some((version, name)) = &history.unfinished {
-            return Err(unfinished(*version, name));
+        if let Some(unfinished) = &history.unfinished {
+            return Err(is_unfinished(unfinished));
         }
-        if when == When::Create && !history.is_empty && !history.in_the_making {
+        if when == When::Create && history.is_made() {
             return Ok(Vec::new());
         }
         let known: HashMap<i64, &Known> =
@@ -158,6 +162,8 @@ impl Plan {
         if making && !last && !history.in_the_making {
             history::mark(connection, 0, "the making of the database")?;
         }
+        // One that the migration before has set is not meant for this one.
+        foreign_keys(connection, false)?;
         let before = violations(connection)?;
         history::enter(connection, &self.source, index, self.table, Enter::Run)
             .map_err(|failure| failed(known, failure, Half::Up))?;
@@ -196,8 +202,11 @@ impl Plan {
     /// Runs a script outside of any transaction of ours.
     fn loose(connection: &mut Connection, known: &Known, script: &super::source::Script, half: Half) -> Result<()> {
         let ran = run_script_in(connection, &script.text, Place::Write, Script::Loose);
+        // What a first statement that failed has left: nothing, unless it keeps its rows by OR FAIL.
+        let nothing = ran.as_ref().is_err_and(|failed| failed.ran == 0 && connection.was_undone(&failed.error));
         connection.forget_statements();
         let left_open = !connection.is_autocommit();
+        let dropped = if left_open { Ok(()) } else { connection.drop_temp_objects() };
         connection.rollback()?;
         foreign_keys(connection, false)?;
         let failure = match ran {
@@ -205,11 +214,11 @@ impl Plan {
                 error: Error::new(ErrorCode::Sql, "the migration leaves a transaction open that it has begun"),
                 at: None,
             },
-            Ok(()) => return Ok(()),
-            Err((error, at)) => Failure { error, at: Some(at) },
+            Ok(()) => return dropped,
+            Err(error) => error.into(),
         };
-        if failure.at == Some(script.text.len() - crate::text::skip_blank(&script.text).len()) {
-            // It was the first statement: nothing was done, and it can be run again.
+        if nothing {
+            // It can be run again.
             connection.begin_immediate()?;
             history::unmark(connection, known.migration.version)?;
             connection.commit()?;
@@ -291,7 +300,7 @@ impl Plan {
             if known.migration.transaction {
                 let before = violations(connection)?;
                 run_script_in(connection, &down.text, Place::Write, Script::Migration)
-                    .map_err(|(error, at)| failed(known, Failure { error, at: Some(at) }, Half::Down))?;
+                    .map_err(|error| failed(known, error.into(), Half::Down))?;
                 Self::check(connection, known, &before)?;
             } else {
                 history::mark(connection, known.migration.version, &known.migration.name)?;
@@ -395,10 +404,11 @@ fn must_agree(known: &Known, applied: &Applied) -> Result<()> {
     if same_name && same_text {
         return Ok(());
     }
-    let what = if same_text {
-        format!("it was applied under the name {}", applied.name.as_deref().unwrap_or_default())
-    } else {
+    // The checksum is one of the name as well.
+    let what = if same_name {
         "its text has changed since it was applied".to_owned()
+    } else {
+        format!("it was applied under the name {}", applied.name.as_deref().unwrap_or_default())
     };
     let message = format!(
         "migration {} ({}) differs from what the database has: {what}; migrations that are applied must not be changed, add a new one",
@@ -438,12 +448,17 @@ fn out_of_order(known: &Known, last: i64) -> Error {
     fields(ErrorCode::MigrationMissing, &message, &migration.file, None, Some(migration.version))
 }
 
-fn unfinished(version: i64, name: &str) -> Error {
+fn is_unfinished(Unfinished { version, name, pid }: &Unfinished) -> Error {
+    if *pid != std::process::id() && exit::is_alive(*pid) {
+        // Tried again until busyTimeoutMs, as for any other lock of another process.
+        let message = format!("process {pid} runs migration {version} ({name}), which has no transaction");
+        return Error::sqlite(ErrorCode::Busy, message, ffi::SQLITE_BUSY);
+    }
     let table = history::unfinished_table();
     let message = format!(
         "migration {version} ({name}), which runs without a transaction, was not finished: the process ended in it or a statement of it failed; open the database without migrations, see what it has done, put that right, and DELETE FROM {table} WHERE version = {version} to have it run again"
     );
-    fields(ErrorCode::MigrationFailed, &message, "", None, Some(version))
+    fields(ErrorCode::MigrationFailed, &message, "", None, Some(*version))
 }
 
 /// The history of a database beside the code's migrations.

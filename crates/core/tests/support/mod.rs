@@ -212,6 +212,19 @@ impl Env {
         self.wait(op)
     }
 
+    /// Takes migrations back to `version`.
+    pub fn back(&mut self, handle: Target, version: i64) -> Answer {
+        let op = self.op();
+        self.client.migrate_back(op, handle.index, handle.generation, version);
+        self.wait(op)
+    }
+
+    pub fn history(&mut self, handle: Target) -> Answer {
+        let op = self.op();
+        self.client.history(op, handle.index, handle.generation);
+        self.wait(op)
+    }
+
     /// One figure of the database, by its place.
     pub fn stat(&mut self, handle: Target, at: usize) -> f64 {
         self.client.stats(handle.index, handle.generation).unwrap().values().get(at).copied().unwrap()
