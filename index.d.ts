@@ -440,7 +440,7 @@ export declare class SyncRead {
   query<R = ArrayRow>(sql: string | Sql, parameters: SqlParameters | undefined, options: SyncArrayRowOptions): QueryResult<R>;
   /**
    * The rows one by one. Other statements may run between two rows. A statement that writes is refused with
-   * `StatementError`; use `all`.
+   * `StatementError`; use `all`. Ends with an error when a savepoint that has changed the schema is taken back meanwhile.
    */
   iterate<R = Row>(sql: string | Sql, parameters?: SqlParameters, options?: SyncObjectRowOptions & BatchOptions): Generator<R, undefined, undefined>;
   /** The rows one by one as arrays. */
@@ -517,7 +517,8 @@ export declare class ReadTransaction {
    * The rows one by one, fetched in batches while they are consumed.
    *
    * Other statements may run between two rows. The values are read when the first row is asked for. A statement that
-   * writes is refused with `StatementError`; use `all`. `signal` ends the fetch that is under way and the iterator.
+   * writes is refused with `StatementError`; use `all`. `signal` ends the fetch that is under way and the iterator. One
+   * that is open ends with an error when a savepoint that has changed the schema is taken back.
    */
   iterate<R = Row>(sql: string | Sql, parameters?: SqlParameters, options?: ObjectRowOptions & BatchOptions): AsyncRows<R>;
   /** The rows one by one as arrays. */
@@ -565,7 +566,8 @@ export declare class WriteTransaction extends ReadTransaction {
    * `fn` gets a `tx` of its own, which may have savepoints in turn; until it has settled this one refuses statements and
    * further savepoints with `SavepointOpenError`. Resolves with what `fn` gives; what `fn` throws is thrown again,
    * unchanged, after its work was taken back, and this transaction goes on. Nothing is durable before this transaction
-   * commits. When the transaction is ended from outside, the statements of `fn` fail, and with them `fn`.
+   * commits. When the transaction is ended from outside, the statements of `fn` fail, and with them `fn`. An iterator of
+   * this transaction goes on after it, but ends with an error when what was taken back has changed the schema.
    *
    * @throws SavepointOpenError when one is open; UnfinishedQueryError when `fn` settles while one of its statements runs,
    *   after its work was taken back; TransactionAbortedError when SQLite has rolled the whole transaction back
@@ -776,13 +778,16 @@ export type BatchItem = string | Sql | readonly [
   readonly sql: string | Sql;
   readonly parameters?: SqlParameters | undefined;
 };
-/** What a database is doing and has done since it was opened in this process, by all of its handles. */
+/**
+ * What a database is doing and has done since it was opened in this process, by all of its handles. It tells until the
+ * handle it was asked of is closed; then every figure is 0 and the writer `'idle'`.
+ */
 export interface DatabaseStats {
   /** The one writer. */
   readonly writer: {
     /**
      * `'idle'`; `'running'` statements that are transactions of their own; `'waiting'` for another process's lock;
-     * `'held'` by a `write` or `batch` that is open; `'gone'`: there is none, because of `readOnly` or an error.
+     * `'held'` by a `write` or `batch` that is open; `'gone'`: there is none, with `readOnly` always, else after an error.
      */
     readonly state: "idle" | "running" | "waiting" | "held" | "gone";
     /** Milliseconds since it left `'idle'`; 0 while it is idle. */
@@ -800,9 +805,9 @@ export interface DatabaseStats {
     readonly idle: number;
     /** Calls that wait for one. */
     readonly queued: number;
-    /** Read transactions that are open: those of `read` and `iterate`. */
+    /** Read transactions that are open, those of `read` and `iterate`, from when they got their turn. */
     readonly transactions: number;
-    /** Milliseconds the oldest open read has kept its snapshot, and with it the log; 0 when there is none. */
+    /** Milliseconds since the oldest open read got its turn: as long it may keep its snapshot and the log; 0: there is none. */
     readonly oldestMs: number;
     /** Whether new reads are held back for a moment, so that the log can be emptied. */
     readonly heldBack: boolean;
@@ -824,9 +829,9 @@ export interface DatabaseStats {
     readonly commits: number;
     /** Rolled back. */
     readonly rollbacks: number;
-    /** Commits that several calls of `run`, `runMany` or `batch` shared. */
+    /** Commits that two calls or more of `run`, `runMany` or `batch` shared; one that a call had to itself is none. */
     readonly groups: number;
-    /** How many calls shared one. */
+    /** How many calls these were together. */
     readonly groupMembers: number;
   };
   /** The pages that the connections keep in memory. */
@@ -1014,16 +1019,18 @@ export declare class Database<R = ReadTransaction, W = ReadTransaction extends R
   /** Runs a script of any number of statements without parameters, in one transaction. Options as of `run`. */
   exec(sql: string | Sql, options?: CallOptions): Promise<void>;
   /**
-   * Has `fn` called after each commit of this file in this process, by whichever handle or worker thread, in the order of
-   * the commits. Gives the function that ends it; the close of the database does as well.
+   * Has `fn` called after each commit that changes a table of this file in this process, by whichever handle or worker
+   * thread, in the order of the commits. Gives the function that ends it; the close of the database does as well.
    *
-   * `fn` runs after the writer was released, in the async context of this call. It is told the tables that may have
+   * `fn` runs after the writer was released, in the async context of this call, and outside of the closure that this call
+   * may be in. It is told the tables that may have
    * changed, those that the statements name as written to, triggers and foreign keys included; with `rowIds: true` also
-   * which rows, as far as they are listed, and in `tables` those behind a virtual table too (FTS5, R-Tree). When `fn`
-   * throws, the outcome stays, and the process emits a warning with the code `SQLFLOW_LISTENER_FAILED`.
+   * which rows, as far as they are listed. While anybody asks for row ids, the tables behind a virtual table (FTS5, R-Tree)
+   * are in `tables` too. When `fn` throws, the outcome stays, and the process emits a warning with the code
+   * `SQLFLOW_LISTENER_FAILED`.
    *
-   * Not told: commits of other processes, and commits that change no table (CREATE INDEX, `user_version`). A commit of a
-   * transaction that was open at this call is told with `truncated: true`, since its first part was not followed.
+   * Not told are commits of other processes, and those that change no table (CREATE INDEX, `user_version`). The commit of a
+   * transaction that was open at this call may have changed more rows than it lists: with `rowIds` it has `truncated: true`.
    *
    * @throws OptionError; DatabaseClosedError after `close`
    */
@@ -1066,7 +1073,7 @@ export declare class Database<R = ReadTransaction, W = ReadTransaction extends R
    * What the database is doing at this moment and has done since it was opened, by all handles of the file in this process.
    *
    * Costs microseconds, waits for nothing and may be called inside a closure. It still tells while the database is being
-   * closed. Afterwards all figures are 0 and `writer.state` is what `DatabaseStats` says.
+   * closed. Afterwards every figure is 0 and the writer `'idle'`.
    */
   stats(): DatabaseStats;
   /**

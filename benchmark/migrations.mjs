@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, machine } from './machine.mjs';
 import { median } from './measure.mjs';
 
-const require = createRequire(import.meta.url);
+const require = createRequire(new URL('../package.json', import.meta.url));
 const { Database } = require('sqlflow');
 const { testDatabase } = require('sqlflow/testing');
 

@@ -325,16 +325,18 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
   }
 
   /**
-   * Has `fn` called after each commit of this file in this process, by whichever handle or worker thread, in the order of
-   * the commits. Gives the function that ends it; the close of the database does as well.
+   * Has `fn` called after each commit that changes a table of this file in this process, by whichever handle or worker
+   * thread, in the order of the commits. Gives the function that ends it; the close of the database does as well.
    *
-   * `fn` runs after the writer was released, in the async context of this call. It is told the tables that may have
+   * `fn` runs after the writer was released, in the async context of this call, and outside of the closure that this call
+   * may be in. It is told the tables that may have
    * changed, those that the statements name as written to, triggers and foreign keys included; with `rowIds: true` also
-   * which rows, as far as they are listed, and in `tables` those behind a virtual table too (FTS5, R-Tree). When `fn`
-   * throws, the outcome stays, and the process emits a warning with the code `SQLFLOW_LISTENER_FAILED`.
+   * which rows, as far as they are listed. While anybody asks for row ids, the tables behind a virtual table (FTS5, R-Tree)
+   * are in `tables` too. When `fn` throws, the outcome stays, and the process emits a warning with the code
+   * `SQLFLOW_LISTENER_FAILED`.
    *
-   * Not told: commits of other processes, and commits that change no table (CREATE INDEX, `user_version`). A commit of a
-   * transaction that was open at this call is told with `truncated: true`, since its first part was not followed.
+   * Not told are commits of other processes, and those that change no table (CREATE INDEX, `user_version`). The commit of a
+   * transaction that was open at this call may have changed more rows than it lists: with `rowIds` it has `truncated: true`.
    *
    * @throws OptionError; DatabaseClosedError after `close`
    */
@@ -399,7 +401,7 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
    * What the database is doing at this moment and has done since it was opened, by all handles of the file in this process.
    *
    * Costs microseconds, waits for nothing and may be called inside a closure. It still tells while the database is being
-   * closed. Afterwards all figures are 0 and `writer.state` is what `DatabaseStats` says.
+   * closed. Afterwards every figure is 0 and the writer `'idle'`.
    */
   stats(): DatabaseStats {
     return statsOf(this.#session.engine.stats(this.#session.handle));

@@ -1,12 +1,15 @@
 // What a database tells about itself at this moment, made from the engine's numbers.
 
-/** What a database is doing and has done since it was opened in this process, by all of its handles. */
+/**
+ * What a database is doing and has done since it was opened in this process, by all of its handles. It tells until the
+ * handle it was asked of is closed; then every figure is 0 and the writer `'idle'`.
+ */
 export interface DatabaseStats {
   /** The one writer. */
   readonly writer: {
     /**
      * `'idle'`; `'running'` statements that are transactions of their own; `'waiting'` for another process's lock;
-     * `'held'` by a `write` or `batch` that is open; `'gone'`: there is none, because of `readOnly` or an error.
+     * `'held'` by a `write` or `batch` that is open; `'gone'`: there is none, with `readOnly` always, else after an error.
      */
     readonly state: 'idle' | 'running' | 'waiting' | 'held' | 'gone';
     /** Milliseconds since it left `'idle'`; 0 while it is idle. */
@@ -24,9 +27,9 @@ export interface DatabaseStats {
     readonly idle: number;
     /** Calls that wait for one. */
     readonly queued: number;
-    /** Read transactions that are open: those of `read` and `iterate`. */
+    /** Read transactions that are open, those of `read` and `iterate`, from when they got their turn. */
     readonly transactions: number;
-    /** Milliseconds the oldest open read has kept its snapshot, and with it the log; 0 when there is none. */
+    /** Milliseconds since the oldest open read got its turn: as long it may keep its snapshot and the log; 0: there is none. */
     readonly oldestMs: number;
     /** Whether new reads are held back for a moment, so that the log can be emptied. */
     readonly heldBack: boolean;
@@ -48,9 +51,9 @@ export interface DatabaseStats {
     readonly commits: number;
     /** Rolled back. */
     readonly rollbacks: number;
-    /** Commits that several calls of `run`, `runMany` or `batch` shared. */
+    /** Commits that two calls or more of `run`, `runMany` or `batch` shared; one that a call had to itself is none. */
     readonly groups: number;
-    /** How many calls shared one. */
+    /** How many calls these were together. */
     readonly groupMembers: number;
   };
   /** The pages that the connections keep in memory. */

@@ -87,7 +87,7 @@ export class SyncRead {
 
   /**
    * The rows one by one. Other statements may run between two rows. A statement that writes is refused with
-   * `StatementError`; use `all`.
+   * `StatementError`; use `all`. Ends with an error when a savepoint that has changed the schema is taken back meanwhile.
    */
   iterate<R = Row>(
     sql: string | Sql,

@@ -138,7 +138,8 @@ export class ReadTransaction {
    * The rows one by one, fetched in batches while they are consumed.
    *
    * Other statements may run between two rows. The values are read when the first row is asked for. A statement that
-   * writes is refused with `StatementError`; use `all`. `signal` ends the fetch that is under way and the iterator.
+   * writes is refused with `StatementError`; use `all`. `signal` ends the fetch that is under way and the iterator. One
+   * that is open ends with an error when a savepoint that has changed the schema is taken back.
    */
   iterate<R = Row>(
     sql: string | Sql,
@@ -267,7 +268,8 @@ export class WriteTransaction extends ReadTransaction {
    * `fn` gets a `tx` of its own, which may have savepoints in turn; until it has settled this one refuses statements and
    * further savepoints with `SavepointOpenError`. Resolves with what `fn` gives; what `fn` throws is thrown again,
    * unchanged, after its work was taken back, and this transaction goes on. Nothing is durable before this transaction
-   * commits. When the transaction is ended from outside, the statements of `fn` fail, and with them `fn`.
+   * commits. When the transaction is ended from outside, the statements of `fn` fail, and with them `fn`. An iterator of
+   * this transaction goes on after it, but ends with an error when what was taken back has changed the schema.
    *
    * @throws SavepointOpenError when one is open; UnfinishedQueryError when `fn` settles while one of its statements runs,
    *   after its work was taken back; TransactionAbortedError when SQLite has rolled the whole transaction back

@@ -72,9 +72,16 @@ fn sql_error(error: &rusqlite::Error) -> Error {
     crate::connection::from_rusqlite(error, "the history of migrations cannot be read")
 }
 
-/// Reads the history; one snapshot if the caller is in a transaction.
+/// Reads the history on one snapshot.
 pub(super) fn read(connection: &Connection, table: Table) -> Result<History> {
-    read_tables(connection, table).map_err(|error| sql_error(&error))
+    let db = connection.db();
+    if !connection.is_autocommit() {
+        return read_tables(connection, table).map_err(|error| sql_error(&error));
+    }
+    // Several statements, and another process may make or drop a table between two of them.
+    let read = db.execute_batch("BEGIN").and_then(|()| read_tables(connection, table));
+    let ended = db.execute_batch("ROLLBACK");
+    read.and_then(|history| ended.map(|()| history)).map_err(|error| sql_error(&error))
 }
 
 fn read_tables(connection: &Connection, table: Table) -> rusqlite::Result<History> {

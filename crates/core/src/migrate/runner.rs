@@ -451,7 +451,10 @@ fn out_of_order(known: &Known, last: i64) -> Error {
 fn is_unfinished(Unfinished { version, name, pid }: &Unfinished) -> Error {
     if *pid != std::process::id() && exit::is_alive(*pid) {
         // Tried again until busyTimeoutMs, as for any other lock of another process.
-        let message = format!("process {pid} runs migration {version} ({name}), which has no transaction");
+        let table = history::unfinished_table();
+        let message = format!(
+            "process {pid} runs migration {version} ({name}), which has no transaction; if that process is another program by now, see what the migration has done, put that right, and DELETE FROM {table} WHERE version = {version}"
+        );
         return Error::sqlite(ErrorCode::Busy, message, ffi::SQLITE_BUSY);
     }
     let table = history::unfinished_table();
