@@ -1,9 +1,9 @@
 // Rolls the types of src up into index.d.ts and testing.d.ts; with --check only compares, and fails when one is stale.
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import ts from 'typescript';
 import { Failed, main, ROOT, runPackage } from './step.mjs';
 
 const HEAD = `/// <reference lib="esnext.disposable" />
@@ -42,6 +42,8 @@ function index() {
 
 /** What src/testing.ts adds. It takes its types from ./index.js, so that a `Database` is the same class by either path. */
 function testing() {
+  // Not before it is needed: this file is read on a fresh checkout, before the packages are installed.
+  const ts = createRequire(import.meta.url)('typescript');
   const source = readFileSync(join(ROOT, 'src', 'testing.ts'), 'utf8');
   const { outputText, diagnostics } = ts.transpileDeclaration(source, {
     fileName: 'testing.ts',
