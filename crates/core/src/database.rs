@@ -158,7 +158,7 @@ impl Database {
     /// Figures of this moment.
     pub(crate) fn stats(&self) -> Stats {
         let writer = self.writer.as_ref().map(|writer| writer.stats());
-        Stats::new(writer.unwrap_or(WriterFigures::NONE), self.readers.figures())
+        Stats::new(writer.unwrap_or_else(WriterFigures::none), self.readers.figures())
     }
 
     /// Removes what an environment that is gone has queued.

@@ -408,8 +408,13 @@ impl Batch {
         Ok(records)
     }
 
-    /// The same inside a savepoint: on an error nothing of it is left.
-    pub(crate) fn run_atomically(&self, connection: &mut Connection, place: Place) -> Result<Vec<Vec<u8>>> {
+    /// The same inside a savepoint, and `verify` before that is released: on an error of either nothing of it is left.
+    pub(crate) fn run_atomically(
+        &self,
+        connection: &mut Connection,
+        place: Place,
+        verify: impl FnOnce(&Connection) -> Result<()>,
+    ) -> Result<Vec<Vec<u8>>> {
         let mark = connection.changes.mark();
         connection.savepoint()?;
         let ran = self.run(connection, place);
@@ -417,7 +422,7 @@ impl Batch {
             // SQLite has rolled everything back, the savepoint too.
             return ran;
         }
-        match ran {
+        match ran.and_then(|records| verify(connection).map(|()| records)) {
             Ok(records) => connection.release().map(|()| records),
             Err(error) => {
                 connection.changes.back_to(mark);

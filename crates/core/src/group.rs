@@ -153,7 +153,7 @@ fn run_member(connection: &mut Connection, member: &Member, lone: bool, first: b
     connection.clear_last_insert_rowid();
     let work = |connection: &mut Connection| match task {
         Task::One(call) => run_whole(connection, &call.borrow(), Place::Group),
-        Task::Batch(batch) => run_batch(connection, batch),
+        Task::Batch(batch) => batch.run_atomically(connection, Place::Group, no_deferred_violations),
     };
     let ran = if lone {
         run_for(connection, reply, limit(reply), work)
@@ -215,21 +215,9 @@ fn prepare(connection: &mut Connection, task: &Task) -> Result<Shares> {
     }
 }
 
-/// Runs a batch in a savepoint, deferred constraints included: on an error nothing of it is left.
-fn run_batch(connection: &mut Connection, batch: &Batch) -> Result<Vec<Vec<u8>>> {
-    connection.savepoint()?;
-    let ran = batch.run(connection, Place::Group);
-    if connection.is_autocommit() {
-        return ran;
-    }
-    let ran = match ran {
-        Ok(_) if connection.has_deferred_violations() => Err(deferred_violation()),
-        ran => ran,
-    };
-    match ran {
-        Ok(records) => connection.release().map(|()| records),
-        Err(error) => connection.rollback_to_savepoint().and(Err(error)),
-    }
+/// A member of a group answers for its deferred constraints itself, though nobody has sent COMMIT yet.
+fn no_deferred_violations(connection: &Connection) -> Result<()> {
+    if connection.has_deferred_violations() { Err(deferred_violation()) } else { Ok(()) }
 }
 
 /// Rolls the group back for `culprit`. Failures that left nothing behind stand; everybody else runs again, alone.

@@ -41,19 +41,19 @@ impl Listeners {
 
     /// Sets what the handle `handle`, which its environment has at `slot`, wants to know.
     pub(crate) fn set(&self, handle: u64, slot: (u32, u32), listening: Listening, mailbox: &Arc<Mailbox>) {
-        let mut list = self.list.lock();
-        list.retain(|listener| listener.handle != handle);
-        if listening != Listening::Off {
-            list.push(Listener { handle, listening, slot, mailbox: Arc::clone(mailbox) });
-        }
-        let most = list.iter().map(|listener| listener.listening as u8).max().unwrap_or_default();
-        self.most.store(most, Ordering::SeqCst);
+        let wanted = listening != Listening::Off;
+        self.replace(handle, wanted.then(|| Listener { handle, listening, slot, mailbox: Arc::clone(mailbox) }));
     }
 
     /// The handle is closed.
     pub(crate) fn remove(&self, handle: u64) {
+        self.replace(handle, None);
+    }
+
+    fn replace(&self, handle: u64, listener: Option<Listener>) {
         let mut list = self.list.lock();
         list.retain(|listener| listener.handle != handle);
+        list.extend(listener);
         let most = list.iter().map(|listener| listener.listening as u8).max().unwrap_or_default();
         self.most.store(most, Ordering::SeqCst);
     }
@@ -79,8 +79,7 @@ impl Listeners {
             if *listening == Listening::Rows {
                 wire::committed(&mut record, NO_REPLY, *slot, changed);
             } else {
-                let tables = Changed { tables: changed.tables.clone(), ..Changed::default() };
-                wire::committed(&mut record, NO_REPLY, *slot, &tables);
+                wire::committed(&mut record, NO_REPLY, *slot, &changed.without_rows());
             }
             mailbox.post(&record);
         }

@@ -262,7 +262,7 @@ impl Writer {
         }
     }
 
-    /// Has the listeners told of a commit, after its own answers.
+    /// Has the listeners told of a commit, before its own answers.
     fn with_listeners(&self, connection: &mut Connection, committed: bool, publish: Publish) -> Publish {
         if !committed || !self.listeners.any() || connection.changes.is_empty() {
             connection.changes.clear();

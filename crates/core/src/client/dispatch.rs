@@ -57,12 +57,8 @@ impl Client {
 
     /// Accepts a reply for a request on a database.
     fn enter(&mut self, request: &Request<'_>) -> Option<Reply> {
-        let handle = self.handles.get(request.target, request.generation).cloned();
-        let Some(lease) = handle.as_ref().and_then(Handle::enter) else {
-            self.reply(request.op, None).fail(&error::database_closed());
-            return None;
-        };
-        Some(self.reply(request.op, Some(lease)).with_queue_timeout(request.cursor))
+        let reply = self.enter_for(request.op, request.target, request.generation)?;
+        Some(reply.with_queue_timeout(request.cursor))
     }
 
     fn dispatch_to_database(&mut self, request: &Request<'_>) {

@@ -97,7 +97,7 @@ impl Transaction {
                 Request::Batch { reply, batch } => {
                     let op = reply.op();
                     match self.guarded_run(Beside::Others, op, |core, place| {
-                        batch.run_atomically(&mut core.connection, place)
+                        batch.run_atomically(&mut core.connection, place, |_| Ok(()))
                     }) {
                         Ok(records) => Outcome::Records(reply, records),
                         Err(error) => Outcome::Failed(reply, error),

@@ -107,8 +107,7 @@ impl Transaction {
             (Err(error), _) => return reply.fail(&error),
             (Ok(()), Some(changed)) if wants_changed => {
                 // Row ids are for those who have asked for them.
-                let tables = Changed { tables: changed.tables.clone(), ..Changed::default() };
-                wire::committed(&mut record, reply.op(), self.slot().unwrap_or_default(), &tables);
+                wire::committed(&mut record, reply.op(), self.slot().unwrap_or_default(), &changed.without_rows());
             }
             (Ok(()), _) => wire::done_commit(&mut record, reply.op(), if committed { frames } else { 0 }),
         }

@@ -148,6 +148,14 @@ pub struct Changed {
     pub truncated: bool,
 }
 
+impl Changed {
+    /// The same for those who asked for the tables only.
+    #[must_use]
+    pub fn without_rows(&self) -> Self {
+        Self { tables: self.tables.clone(), ..Self::default() }
+    }
+}
+
 /// Appends a COMMITTED record: the answer of `op`, or to nobody (`NO_REPLY`) in particular, about `target`: a transaction or a handle.
 pub fn committed(out: &mut Vec<u8>, op: u32, target: (u32, u32), changed: &Changed) {
     let start = out.len();

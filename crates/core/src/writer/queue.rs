@@ -86,19 +86,6 @@ impl Figures {
             self.members += u64::try_from(calls).unwrap_or_default();
         }
     }
-
-    const NONE: Self = Self {
-        log_frames: 0,
-        log_bytes: 0,
-        commits: 0,
-        rollbacks: 0,
-        groups: 0,
-        members: 0,
-        checkpoints: 0,
-        truncations: 0,
-        busy_waits: 0,
-        cache: CacheFigures { hits: 0, misses: 0, bytes: 0 },
-    };
 }
 
 /// What the writer is at, and what it has done.
@@ -149,7 +136,9 @@ impl Waits for Waiting {
 
 impl WriterFigures {
     /// There is no writer.
-    pub(crate) const NONE: Self = Self { state: 4, queued: 0, held_for: Duration::ZERO, done: Figures::NONE };
+    pub(crate) fn none() -> Self {
+        Self { state: 4, ..Self::default() }
+    }
 }
 
 impl Writer {
