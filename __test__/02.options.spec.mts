@@ -48,6 +48,9 @@ describe('options of open', () => {
         queueTimeoutMs: 30_000,
         maxQueued: 10_000,
         logLimitBytes: 67_108_864,
+        cipher: undefined,
+        secureDelete: false,
+        autoVacuum: 'none',
         migrations: 0,
         migrate: 'always',
         migrationHistory: 'sqlflow',
@@ -58,6 +61,7 @@ describe('options of open', () => {
       querier: undefined,
       migrations: undefined,
       onMigration: undefined,
+      keys: undefined,
     });
   });
 

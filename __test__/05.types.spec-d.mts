@@ -460,8 +460,34 @@ export async function options(path: string, db: Database): Promise<void> {
     migrate: 'create',
     migrationHistory: 'goose',
     onMigration: () => {},
+    key: async (file: string) => (file === '' ? null : new Uint8Array(32)),
+    passphrase: 'text',
+    cipherCompatibility: 3,
+    secureDelete: true,
+    autoVacuum: 'incremental',
   };
   await Database.open(path, all);
+  await Database.open(path, { key: new Uint8Array(32) });
+  await Database.open(path, { key: Buffer.alloc(32) });
+  // @ts-expect-error digits are no bytes
+  await Database.open(path, { key: '00' });
+  // @ts-expect-error there was no version 5
+  await Database.open(path, { key: new Uint8Array(32), cipherCompatibility: 5 });
+  await db.rekey(new Uint8Array(32));
+  await db.rekey({ passphrase: 'text' });
+  // @ts-expect-error a text is a passphrase
+  await db.rekey('text');
+  await db.backup(path, {
+    key: null,
+    overwrite: true,
+    onProgress: ({ phase, pages, totalPages }) => [phase, pages, totalPages],
+  });
+  await db.vacuum({ incrementalPages: 100 });
+  const { ok, problems } = await db.verify({ signal: AbortSignal.timeout(1) });
+  const checks: ('cipher' | 'integrity' | 'foreignKeys')[] = ok ? [] : problems.map(({ check }) => check);
+  await Database.convert(path, { key: new Uint8Array(32), onProgress: ({ phase }) => [phase, checks] });
+  // @ts-expect-error without a key
+  await Database.convert(path);
   await Database.open(path, { readers: undefined });
   // @ts-expect-error an unknown option
   await Database.open(path, { reader: 4 });

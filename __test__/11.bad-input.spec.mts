@@ -173,7 +173,7 @@ describe('a file that is no database', () => {
       await using scratch = new Scratch();
       const path = scratch.file('file');
       writeFileSync(path, bytes);
-      const words = `${path} is not a database: it is no SQLite file, or it is encrypted`;
+      const words = `${path} is not a database: it is no SQLite file, or it is encrypted and is to be opened with its key or passphrase`;
       for (const options of [{}, { readOnly: true }, { create: false }]) {
         const error = await refused(() => Database.open(path, options), NotADatabaseError, words);
         assert.equal(error.sqliteCode, 26);

@@ -80,8 +80,8 @@ describe('the methods of', () => {
       methods(db),
       [
         ...reading,
-        ...['batch', 'checkpoint', 'close', 'exec', 'migrations', 'onCommit', 'outside', 'path'],
-        ...['read', 'rollback', 'run', 'runMany', 'stats', 'write'],
+        ...['backup', 'batch', 'checkpoint', 'close', 'exec', 'migrations', 'onCommit', 'outside', 'path'],
+        ...['read', 'rekey', 'rollback', 'run', 'runMany', 'stats', 'vacuum', 'verify', 'write'],
       ].sort(),
     );
     assert.equal(typeof db[Symbol.asyncDispose], 'function');

@@ -2,8 +2,14 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
 import 'sqlflow';
+import { type Done, type Load, SHARED, sideBySide } from './fixtures/addon/side-by-side.mjs';
+import { Folder } from './fixtures/transactions/folder.mjs';
+import { within } from './fixtures/transactions/within.mjs';
 
 const present = (tool: string) => spawnSync(tool, ['--version'], { stdio: 'ignore' }).status === 0;
 const reason =
@@ -60,5 +66,46 @@ describe('the addon', { skip: reason }, () => {
     assert.doesNotMatch(dynamic, /\((RPATH|RUNPATH|TEXTREL)\)/);
     // Engine threads may outlive the thread that loaded it.
     assert.match(dynamic, /NODELETE/);
+  });
+});
+
+describe("the addon's OpenSSL beside that of Node.js", () => {
+  const FIXTURES = new URL('./fixtures/addon/', import.meta.url);
+
+  it('leaves it alone, and is left alone, on three threads under load', async (t) => {
+    const folder = new Folder(t);
+    const db = await folder.open(SHARED.name, { passphrase: SHARED.passphrase });
+    await db.exec('CREATE TABLE t(id INTEGER PRIMARY KEY, thread TEXT NOT NULL, bytes BLOB NOT NULL)');
+    const seed = 20_260_731;
+    t.diagnostic(`seed ${seed}`);
+    const load = (n: number): Load => ({ folder: folder.path, name: `thread ${n}`, seed: seed + n, rounds: 3 });
+    const threads = [1, 2].map(async (n): Promise<Done> => {
+      const worker = new Worker(new URL('side-by-side.worker.mjs', FIXTURES), { workerData: load(n) });
+      t.after(() => worker.terminate());
+      // Rejects with what was thrown there.
+      const [done]: Done[] = await once(worker, 'message');
+      return done ?? assert.fail();
+    });
+    const all = await within(Promise.all([sideBySide(load(0)), ...threads]), 'the load');
+    let rows = 0;
+    for (const done of all) {
+      assert.ok(done.answers >= 30, `${done.answers} answers of crypto`);
+      rows += done.rows;
+    }
+    assert.deepEqual(await db.one('SELECT count(*) AS n FROM t'), { n: rows });
+    assert.deepEqual(await db.all('PRAGMA integrity_check'), [{ integrity_check: 'ok' }]);
+  });
+
+  it('lets the process end while keys are derived', async (t) => {
+    const folder = new Folder(t);
+    const program = fileURLToPath(new URL('exit-while-deriving.child.mjs', FIXTURES));
+    const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+    for (const ms of [0, 1, 10, 40, 80, 120, 200]) {
+      const { status, signal, stderr } = spawnSync(process.execPath, [program, folder.path, String(ms)], {
+        env,
+        encoding: 'utf8',
+      });
+      assert.deepEqual({ status, signal, stderr }, { status: 7, signal: null, stderr: '' }, `after ${ms} ms`);
+    }
   });
 });

@@ -143,6 +143,26 @@ export class FakeAddon implements Native {
     this.calls.push(['checkpoint', ...call]);
   }
 
+  rekey(...call: unknown[]): void {
+    this.calls.push(['rekey', ...call]);
+  }
+
+  vacuum(...call: unknown[]): void {
+    this.calls.push(['vacuum', ...call]);
+  }
+
+  backup(...call: unknown[]): void {
+    this.calls.push(['backup', ...call]);
+  }
+
+  verify(...call: unknown[]): void {
+    this.calls.push(['verify', ...call]);
+  }
+
+  convert(...call: unknown[]): void {
+    this.calls.push(['convert', ...call]);
+  }
+
   stats(): ArrayBuffer {
     return Float64Array.of(3, 2, 1).buffer;
   }

@@ -1,7 +1,8 @@
-// Everything that must hold before a change lands, or the steps that are named: format clippy types lint rust models specs api.
+// Everything that must hold before a change lands, or the steps that are named: format clippy types lint rust models specs encrypted api.
 
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { rollUp } from './api.mjs';
 import { buildNative, buildTypeScript, hasAddon, installPackages } from './build.mjs';
 import { Failed, main, ROOT, run, runPackage, step } from './step.mjs';
@@ -44,27 +45,32 @@ const STEPS = {
     });
   },
   specs: () => {
-    installPackages();
-    if (!hasAddon()) buildNative();
-    buildTypeScript({ specs: true });
-    step('specs', () => {
-      const compiled = join(ROOT, '.build');
-      const specs = specNames().map((name) => join(compiled, name));
-      run(process.execPath, [
-        '--enable-source-maps',
-        '--expose-gc',
-        '--test',
-        '--test-concurrency=2',
-        '--test-reporter=spec',
-        ...specs,
-      ]);
-    });
+    prepareSpecs();
+    step('specs', () => runSpecs());
+  },
+  encrypted: () => {
+    prepareSpecs();
+    const preload = pathToFileURL(join(ROOT, '.build', 'fixtures', 'encrypted.mjs')).href;
+    step('specs, every database encrypted', () => runSpecs({ NODE_OPTIONS: `--import=${preload}` }));
   },
   api: () => {
     installPackages();
     step('index.d.ts and testing.d.ts', () => rollUp({ check: true }));
   },
 };
+
+function prepareSpecs() {
+  installPackages();
+  if (!hasAddon()) buildNative();
+  buildTypeScript({ specs: true });
+}
+
+function runSpecs(env = {}) {
+  const compiled = join(ROOT, '.build');
+  const specs = specNames().map((name) => join(compiled, name));
+  const flags = ['--enable-source-maps', '--expose-gc', '--test', '--test-concurrency=2', '--test-reporter=spec'];
+  run(process.execPath, [...flags, ...specs], { env: { ...process.env, ...env } });
+}
 
 /** The specs as they are called once compiled; a compiled one without its source is left out. */
 function specNames() {

@@ -58,6 +58,28 @@ export function callable(fn: unknown, method: string): void {
   if (typeof fn !== 'function') throw new OptionError(`${method} needs a function, got ${kindOf(fn)}`);
 }
 
+/** The option `signal`, if it is given. */
+export function checkSignal(given: Given): void {
+  const { signal } = given;
+  if (signal !== undefined && !isSignal(signal)) {
+    throw new OptionError(`signal must be an AbortSignal, got ${shown(signal)}`);
+  }
+}
+
+/** By its shape: one of another realm or of a polyfill is as good. */
+function isSignal(value: unknown): value is AbortSignal {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'aborted' in value &&
+    typeof value.aborted === 'boolean' &&
+    'addEventListener' in value &&
+    typeof value.addEventListener === 'function' &&
+    'removeEventListener' in value &&
+    typeof value.removeEventListener === 'function'
+  );
+}
+
 /** A value as a message shows it. */
 export function shown(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value);

@@ -6,7 +6,22 @@ import { callable } from './checks.js';
 import { type Closure, runClosure } from './closure.js';
 import { CommitListeners } from './commit-listeners.js';
 import type { Commit } from './commits.js';
+import {
+  type BackupOptions,
+  type ConvertOptions,
+  checkBackupOptions,
+  checkConvertOptions,
+  checkVacuumOptions,
+  checkVerifyOptions,
+  copyProgress,
+  type Step,
+  type VacuumOptions,
+  type VerifyOptions,
+  type VerifyResult,
+  verifyProgress,
+} from './copies.js';
 import { OptionError } from './errors.js';
+import { checkNewKey, type NewKey, nativeCipher, wipe } from './keys.js';
 import { guardedListener } from './listener.js';
 import { ManagedCursor } from './managed-cursor.js';
 import type { MigrationInfo, MigrationProgress } from './migration-history.js';
@@ -113,14 +128,25 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
   static async open(path: string, options?: OpenOptions): Promise<Database<unknown, unknown>> {
     const memory = checkPath(path) === ':memory:';
     const checked = checkOpenOptions(options, memory);
-    const { native, bigint, querier, captureStacks, reentrancy, migrations } = checked;
+    const { native, bigint, querier, captureStacks, reentrancy, migrations, keys } = checked;
     const file = memory ? path : resolve(path);
     const onMigration = told(checked.onMigration);
-    if (migrations !== undefined) {
-      const id = sources.idOf(migrations);
-      native.migrations = typeof id === 'number' ? id : await id;
-    }
-    const opened = await engine.open(file, native, bigint, onMigration);
+    const opened = await (async () => {
+      try {
+        if (migrations !== undefined) {
+          const id = sources.idOf(migrations);
+          native.migrations = typeof id === 'number' ? id : await id;
+        }
+        if (keys !== undefined) {
+          const cipher = nativeCipher(keys, file);
+          native.cipher = cipher instanceof Promise ? await cipher : cipher;
+        }
+        return await engine.open(file, native, bigint, onMigration);
+      } finally {
+        wipe(keys);
+        wipe(native.cipher);
+      }
+    })();
     const session = new Session(engine, opened.target, memory ? path : opened.path, {
       captureStacks,
       detects: detects(reentrancy),
@@ -363,6 +389,111 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
   }
 
   /**
+   * Copies the database into another file: one snapshot of it, while writers and readers go on.
+   *
+   * The copy has the key of the source, another one, or with `key: null` none; so it is also the way from a plain file to
+   * an encrypted one and back, and from a file of an older SQLCipher to one of today. It is written beside its name, with
+   * rights for the owner alone, checked from end to end, synced, and only then gets the name: nobody ever finds half a
+   * copy there, whenever the process ends. What a killed one leaves is called `<name>.<16 digits>.tmp`.
+   *
+   * Runs on a thread of the engine. A copy with another kind of encryption is made row by row, one with the same kind page
+   * by page, which is several times faster.
+   *
+   * @param path where it goes, relative to the working directory; its folder is made if it is missing
+   * @throws FileExistsError without `overwrite`; CannotOpenError when the target is open in this process, or a log lies
+   *   beside it; CorruptDatabaseError when the source is damaged, and then there is no copy; AbortError; BusyError;
+   *   IoError; OptionError; DatabaseClosedError
+   */
+  async backup(path: string, options?: BackupOptions): Promise<void> {
+    const target = resolve(checkTarget(path));
+    const checked = checkBackupOptions(options);
+    try {
+      const steps = watched(options?.onProgress, copyProgress, 'the backup goes on');
+      await this.#session.engine.backup(this.#session.handle, target, checked, { steps, signal: options?.signal });
+    } finally {
+      wipe(checked.cipher);
+    }
+  }
+
+  /**
+   * Encrypts the file with another key, of which every later open must have proof. The old one is worthless then, but for
+   * copies of the file.
+   *
+   * It takes its turn at the writer, waits for the reads that are on, and has the file for itself until it is done; other
+   * calls wait. Killed at any instant, the file has either key, whole. Before, every page is authenticated, and after it,
+   * again, by a connection that knows the new key only.
+   *
+   * @param newKey 32 bytes, or `{ passphrase }`
+   * @throws NotEncryptedError for a plain file; CorruptDatabaseError for a damaged one, whose key stays; BusyError when
+   *   another process, a backup or a verify has the file for all of `busyTimeoutMs`; OptionError; ReentrantAccessError
+   *   inside a closure; ReadOnlyDatabaseError; DatabaseClosedError
+   */
+  async rekey(newKey: NewKey): Promise<void> {
+    const cipher = checkNewKey(newKey);
+    try {
+      this.#session.refuseReentrance('rekey');
+      await this.#session.engine.rekey(this.#session.handle, cipher);
+    } finally {
+      wipe(cipher);
+    }
+  }
+
+  /**
+   * Writes the file anew without its holes, and cuts it; with `incrementalPages` it gives back some free pages only.
+   *
+   * It takes its turn at the writer, waits for the reads that are on, and has the file for itself until it is done; other
+   * calls wait. It needs room for a second copy of the data on the disk, and for an encrypted file in memory as well,
+   * where nothing is spilled in clear.
+   *
+   * @throws IoError when the disk is full, and nothing has changed; BusyError; OptionError; ReentrantAccessError inside a
+   *   closure; ReadOnlyDatabaseError; DatabaseClosedError
+   */
+  async vacuum(options?: VacuumOptions): Promise<void> {
+    const pages = checkVacuumOptions(options);
+    this.#session.refuseReentrance('vacuum');
+    await this.#session.engine.vacuum(this.#session.handle, pages);
+  }
+
+  /**
+   * Checks the whole database, on a snapshot, while writers and readers go on: that every page is what was written with
+   * its key, that SQLite finds all of it sound, that rows refer to rows that are there.
+   *
+   * What is wrong is data and no error; `CorruptDatabaseError` comes only when it cannot even be begun.
+   *
+   * @throws AbortError; BusyError; IoError; OptionError; DatabaseClosedError
+   */
+  async verify(options?: VerifyOptions): Promise<VerifyResult> {
+    checkVerifyOptions(options);
+    const steps = watched(options?.onProgress, verifyProgress, 'the verify goes on');
+    return await this.#session.engine.verify(this.#session.handle, { steps, signal: options?.signal });
+  }
+
+  /**
+   * Makes a file of SQLite3 Multiple Ciphers (scheme `sqlcipher`, `legacy` 0, as some programs of other languages write
+   * them) a file of SQLCipher 4, in its place; opening one says `ForeignCipherFormatError`.
+   *
+   * Nobody may have it open. Its log is applied, then a copy with another first page is written beside it, checked from
+   * end to end, and takes its name. Killed at any instant, there is one or the other under it, whole, and it can be run
+   * again; a file that is converted already is left as it is.
+   *
+   * @param path the file, relative to the working directory
+   * @throws WrongKeyError; CorruptDatabaseError when any page is not what was written with the key, and the file is as it
+   *   was; ForeignCipherFormatError for pages of another size than 4096 and for a journal that its own program must see
+   *   to; BusyError when another process has it open; CannotOpenError, also when it is open in this process; IoError;
+   *   OptionError
+   */
+  static async convert(path: string, options: ConvertOptions): Promise<void> {
+    const file = resolve(checkTarget(path));
+    const { cipher, busyTimeoutMs } = checkConvertOptions(options);
+    try {
+      const steps = watched(options.onProgress, copyProgress, 'the convert goes on');
+      await engine.convert(file, cipher, busyTimeoutMs, steps);
+    } finally {
+      wipe(cipher);
+    }
+  }
+
+  /**
    * The migrations, those of the option `migrations` and those that the database has, by version, and which are applied.
    *
    * A read of its own. Without the option there are only those of the database, all of them `'unknown'`; with the option
@@ -463,6 +594,24 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
     }
     return this.#session.own(method, form, sql, parameters, options);
   }
+}
+
+/** The path of a file that a copy goes to, or that is converted. */
+function checkTarget(path: unknown): string {
+  const checked = checkPath(path);
+  if (checked === ':memory:') throw new OptionError("path must be that of a file, got ':memory:'");
+  return checked;
+}
+
+/** The listener of a copy or a check as it is called; in the async context of this call. */
+function watched<T>(
+  listener: ((progress: T) => void) | undefined,
+  progressOf: (step: Step) => T,
+  stands: string,
+): ((step: Step) => void) | undefined {
+  if (listener === undefined) return undefined;
+  const guarded = guardedListener(listener, 'onProgress', stands);
+  return (step) => guarded(progressOf(step));
 }
 
 /** The listener as it is called; in the async context of this call. */

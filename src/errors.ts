@@ -328,6 +328,38 @@ export class MigrationSourceError extends MigrationError {
   override readonly code = 'MIGRATION_SOURCE';
 }
 
+/**
+ * An encrypted file could not be decrypted: the key or passphrase is wrong (or `cipherCompatibility`), or the file is
+ * damaged or no database; nobody can tell which. The file is untouched. Of an open file only the caller with the wrong key
+ * is told.
+ */
+export class WrongKeyError extends SqlflowError {
+  override readonly code = 'WRONG_KEY';
+}
+
+/** The key provider has no key for the file, or failed; then its error is the `cause`. Nothing was opened. */
+export class KeyNotAvailableError extends SqlflowError {
+  override readonly code = 'KEY_NOT_AVAILABLE';
+}
+
+/** A key was given for a file that is not encrypted. Open it without; `db.backup(path, { key })` makes an encrypted copy. */
+export class NotEncryptedError extends SqlflowError {
+  override readonly code = 'NOT_ENCRYPTED';
+}
+
+/**
+ * The file was encrypted by SQLite3 Multiple Ciphers (scheme `sqlcipher`, `legacy` 0), whose first page SQLCipher cannot
+ * read. `Database.convert` makes it a SQLCipher 4 file.
+ */
+export class ForeignCipherFormatError extends SqlflowError {
+  override readonly code = 'FOREIGN_CIPHER_FORMAT';
+}
+
+/** The target of a backup exists. Nothing was written; `overwrite: true` replaces it. */
+export class FileExistsError extends SqlflowError {
+  override readonly code = 'FILE_EXISTS';
+}
+
 const classes = {
   SqlflowError,
   SqlError,
@@ -369,6 +401,11 @@ const classes = {
   MigrationMissingError,
   DatabaseNewerThanCodeError,
   MigrationSourceError,
+  WrongKeyError,
+  KeyNotAvailableError,
+  NotEncryptedError,
+  ForeignCipherFormatError,
+  FileExistsError,
 };
 
 for (const [name, { prototype }] of Object.entries(classes)) {

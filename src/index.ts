@@ -2,8 +2,19 @@
 
 export type { BatchItem } from './batch.js';
 export type { Commit, RowChange } from './commits.js';
+export type {
+  BackupOptions,
+  ConvertOptions,
+  CopyProgress,
+  VacuumOptions,
+  VerifyOptions,
+  VerifyProblem,
+  VerifyProgress,
+  VerifyResult,
+} from './copies.js';
 export { Database } from './database.js';
 export * from './errors.js';
+export type { KeyProvider, NewKey } from './keys.js';
 export type { MigrationInfo, MigrationProgress } from './migration-history.js';
 export type { MigrationFile, MigrationSource } from './migrations.js';
 export type { Checkpoint, CheckpointMode } from './native/engine.js';

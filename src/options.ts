@@ -1,7 +1,20 @@
 // The options a caller can give, checked first and completely.
 
-import { boolean, checkNames, type Given, integer, isRecord, kindOf, MAX_MS, oneOf, record, shown } from './checks.js';
+import {
+  boolean,
+  checkNames,
+  checkSignal,
+  type Given,
+  integer,
+  isRecord,
+  kindOf,
+  MAX_MS,
+  oneOf,
+  record,
+  shown,
+} from './checks.js';
 import { OptionError } from './errors.js';
+import { checkKeyOptions, type KeyProvider, type KeySource } from './keys.js';
 import type { MigrationProgress } from './migration-history.js';
 import { checkMigrations, type MigrationSource } from './migrations.js';
 import type { NativeOpenOptions } from './native/binding.js';
@@ -100,6 +113,35 @@ export interface OpenOptions {
    * that call. When it throws, migrations go on, and the process emits a warning with the code `SQLFLOW_LISTENER_FAILED`.
    */
   onMigration?: ((progress: MigrationProgress) => void) | undefined;
+  /**
+   * The key of an encrypted file (SQLCipher 4, AES-256): 32 bytes, which are copied, or a function that gives them, now or
+   * later, and is asked once by this open. A file that is made gets it. Default: the file is not encrypted.
+   *
+   * Whoever opens a file that is open already proves the same key. A key that does not fit is `WrongKeyError` and leaves
+   * the file untouched; a provider that has none, `KeyNotAvailableError`.
+   */
+  key?: Uint8Array | KeyProvider | undefined;
+  /**
+   * A passphrase instead of a `key`. The key is derived from it once per file and process (256,000 rounds of PBKDF2, about
+   * 100 ms), on a thread of the engine; prefer 32 random bytes from a key store where there is one.
+   */
+  passphrase?: string | undefined;
+  /**
+   * The major version of SQLCipher that made the encrypted file, 1 to 4; with `create` a new file gets the settings of it.
+   * Default 4. Files of 1 carry no authentication, so that damage of them is not noticed; `db.backup` makes files of 4 from
+   * all of them. Must agree with other opens of the same file in this process.
+   */
+  cipherCompatibility?: 1 | 2 | 3 | 4 | undefined;
+  /**
+   * Overwrite what is deleted with zeros. Default `false`; an encrypted file always does. Must agree with other opens of
+   * the same file in this process.
+   */
+  secureDelete?: boolean | undefined;
+  /**
+   * What becomes of pages that hold nothing any more, for a file that this open makes: `'none'` (default), they are used
+   * again; `'full'`, the file shrinks at every commit; `'incremental'`, it shrinks by `db.vacuum({ incrementalPages })`.
+   */
+  autoVacuum?: 'none' | 'full' | 'incremental' | undefined;
 }
 
 /** Makes what closures get from a transaction: one function for both, or one for each. */
@@ -214,6 +256,8 @@ export interface CheckedOpenOptions {
   /** `native.migrations` is its number, once there is one. */
   migrations: MigrationSource | undefined;
   onMigration: ((progress: MigrationProgress) => void) | undefined;
+  /** `native.cipher` is what it gives. */
+  keys: KeySource | undefined;
 }
 
 const OPEN_NAMES = [
@@ -235,6 +279,11 @@ const OPEN_NAMES = [
   'migrate',
   'migrationHistory',
   'onMigration',
+  'key',
+  'passphrase',
+  'cipherCompatibility',
+  'secureDelete',
+  'autoVacuum',
 ] as const;
 const CALL_NAMES = ['signal', 'timeoutMs', 'queueTimeoutMs'] as const;
 const RESULT_NAMES = ['bigint', 'rowMode'] as const;
@@ -275,6 +324,9 @@ export function checkOpenOptions(options: unknown, memory: boolean): CheckedOpen
       migrations: 0,
       migrate: oneOf(given, 'migrate', ['always', 'create'], 'always'),
       migrationHistory: oneOf(given, 'migrationHistory', ['sqlflow', 'goose'], 'sqlflow'),
+      cipher: undefined,
+      secureDelete: boolean(given, 'secureDelete', false),
+      autoVacuum: oneOf(given, 'autoVacuum', ['none', 'full', 'incremental'], 'none'),
     },
     bigint: boolean(given, 'bigint', false),
     captureStacks: boolean(given, 'captureStacks', false),
@@ -282,6 +334,7 @@ export function checkOpenOptions(options: unknown, memory: boolean): CheckedOpen
     querier: querier(given['querier']),
     migrations: checkMigrations(given['migrations']),
     onMigration: onMigration(given),
+    keys: checkKeyOptions(given),
   };
 }
 
@@ -387,26 +440,9 @@ function checkedMode(options: unknown, mode: number, names: readonly string[]): 
 }
 
 function checkCall(given: Given): void {
-  const { signal } = given;
-  if (signal !== undefined && !isSignal(signal)) {
-    throw new OptionError(`signal must be an AbortSignal, got ${shown(signal)}`);
-  }
+  checkSignal(given);
   integer(given, 'timeoutMs', 0, MAX_MS, 0);
   integer(given, 'queueTimeoutMs', 0, MAX_MS, 0);
-}
-
-/** By its shape: one of another realm or of a polyfill is as good. */
-function isSignal(value: unknown): value is AbortSignal {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    'aborted' in value &&
-    typeof value.aborted === 'boolean' &&
-    'addEventListener' in value &&
-    typeof value.addEventListener === 'function' &&
-    'removeEventListener' in value &&
-    typeof value.removeEventListener === 'function'
-  );
 }
 
 function onMigration(given: Given): ((progress: MigrationProgress) => void) | undefined {

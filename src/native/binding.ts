@@ -21,6 +21,17 @@ export interface NativeOpenOptions {
   migrations: number;
   migrate: 'always' | 'create';
   migrationHistory: 'sqlflow' | 'goose';
+  cipher: NativeCipher | undefined;
+  secureDelete: boolean;
+  autoVacuum: 'none' | 'full' | 'incremental';
+}
+
+/** What a file is encrypted with. `bytes` is a copy that the addon wipes. */
+export interface NativeCipher {
+  readonly kind: 'raw' | 'passphrase';
+  readonly bytes: ArrayBuffer;
+  /** The major version of SQLCipher whose settings the file has. */
+  readonly compatibility: number;
 }
 
 /** The functions of the addon; crates/node/src documents each. */
@@ -54,6 +65,20 @@ export interface Native {
   stats(handle: number, generation: number): ArrayBuffer;
   /** `mode`: 0 no records of commits, 1 with tables, 2 with tables and row ids. */
   listen(handle: number, generation: number, mode: number): void;
+  rekey(op: number, handle: number, generation: number, cipher: NativeCipher): void;
+  /** `pages`: 0 writes the whole file anew. */
+  vacuum(op: number, handle: number, generation: number, pages: number): void;
+  /** PROGRESS, then DONE. Without a `cipher` the copy is as the source, or plain. */
+  backup(
+    op: number,
+    handle: number,
+    generation: number,
+    options: { path: string; overwrite: boolean; plain: boolean; cipher: NativeCipher | undefined },
+  ): void;
+  /** PROGRESS, then VERIFIED. */
+  verify(op: number, handle: number, generation: number): void;
+  /** PROGRESS, then DONE. */
+  convert(op: number, path: string, cipher: NativeCipher, busyTimeoutMs: number): void;
   processExit(code: number): void;
   info(): { sqlite: string; cipher: string };
 }

@@ -1,5 +1,6 @@
 // The border: requests go out through one buffer, completions come back through another, one wake-up per batch.
 
+import type { Step } from '../copies.js';
 import type { MigrationProgress } from '../migration-history.js';
 import { isSql, type Sql } from '../sql.js';
 import type { SqlParameters } from '../values.js';
@@ -15,6 +16,12 @@ import { Reader } from './reader.js';
 import { Statements } from './statements.js';
 import type { Target } from './target.js';
 import { Kind, NO_REPLY, REQUEST_BYTES, RESPONSE_BYTES, Reply, ReplyFlag } from './wire.js';
+
+/** Who is told of what an operation does: see `Operation.progress` and `steps`. */
+export interface Listeners {
+  readonly progress?: ((progress: MigrationProgress) => void) | undefined;
+  readonly steps?: ((step: Step) => void) | undefined;
+}
 
 /** The addon with its buffers and tables. */
 export class Border {
@@ -59,15 +66,16 @@ export class Border {
     return parameters === undefined ? undefined : this.#parameters.read(parameters);
   }
 
-  /** An operation that a function of the addon starts. `progress`: see `Operation.progress`. */
-  ask(
-    outcome: Outcome,
-    mode: number,
-    call: (op: number) => void,
-    progress?: (progress: MigrationProgress) => void,
-  ): Promise<unknown> {
+  /** An operation that a function of the addon starts. */
+  ask(outcome: Outcome, mode: number, call: (op: number) => void, listeners?: Listeners): Promise<unknown> {
     const operation = this.operations.take(undefined, outcome, mode, '');
-    operation.progress = progress;
+    return this.askFor(operation, call, listeners);
+  }
+
+  /** The same for an operation that was taken. */
+  askFor(operation: Operation, call: (op: number) => void, listeners?: Listeners): Promise<unknown> {
+    operation.progress = listeners?.progress;
+    operation.steps = listeners?.steps;
     const promise = this.operations.start(operation);
     try {
       call(operation.index);

@@ -1,15 +1,17 @@
 // The engine behind the addon: what the public classes ask for, as records that cross the border.
 
 import type { Commit } from '../commits.js';
+import type { CheckedBackupOptions, VerifyResult } from '../copies.js';
 import type { MigrationInfo } from '../migration-history.js';
 import { type CallOptions, type QueryOptions, queryMode } from '../options.js';
 import type { Sql } from '../sql.js';
 import type { QueryResult, RunResult, SqlParameters } from '../values.js';
 import { Batches } from './batches.js';
 import { begun } from './begin.js';
-import type { Native, NativeOpenOptions } from './binding.js';
+import type { Native, NativeCipher, NativeOpenOptions } from './binding.js';
 import { Border, textOf } from './border.js';
 import { abortError, ignore, limited, limitsOf, refuseAborted } from './cancellation.js';
+import { Copies, type Watch } from './copies.js';
 import { BridgeCursor } from './cursor.js';
 import type {
   BatchStatement,
@@ -48,6 +50,7 @@ export class Bridge implements Engine {
   readonly #groups: Groups;
   readonly #savepoints: Savepoints;
   readonly #migrations: Migrations;
+  readonly #copies: Copies;
 
   constructor(native: Native) {
     this.#border = new Border(native);
@@ -55,13 +58,14 @@ export class Bridge implements Engine {
     this.#savepoints = new Savepoints(this.#border);
     this.#groups = new Groups(this.#border, this.#savepoints);
     this.#migrations = new Migrations(this.#border);
+    this.#copies = new Copies(this.#border);
   }
 
   open(path: string, options: NativeOpenOptions, bigint: boolean, onMigration?: ProgressListener): Promise<Opened> {
     const { native } = this.#border;
     const mode = bigint ? Flag.bigint : 0;
     const call = (op: number) => native.open(op, path, options);
-    return this.#border.ask(Outcome.opened, mode, call, afterDrain(onMigration)) as Promise<Opened>;
+    return this.#border.ask(Outcome.opened, mode, call, { progress: afterDrain(onMigration) }) as Promise<Opened>;
   }
 
   defineMigrations(names: readonly string[], texts: readonly string[]): number {
@@ -221,6 +225,26 @@ export class Bridge implements Engine {
     return this.#border.ask(Outcome.checkpoint, 0, (op) => {
       native.checkpoint(op, index, generation, CHECKPOINTS[mode]);
     }) as Promise<Checkpoint>;
+  }
+
+  rekey(handle: Target, cipher: NativeCipher): Promise<void> {
+    return this.#copies.rekey(handle, cipher);
+  }
+
+  vacuum(handle: Target, pages: number): Promise<void> {
+    return this.#copies.vacuum(handle, pages);
+  }
+
+  backup(handle: Target, path: string, options: CheckedBackupOptions, watch: Watch): Promise<void> {
+    return this.#copies.backup(handle, path, options, watch);
+  }
+
+  verify(handle: Target, watch: Watch): Promise<VerifyResult> {
+    return this.#copies.verify(handle, watch);
+  }
+
+  convert(path: string, cipher: NativeCipher, busyTimeoutMs: number, steps: Watch['steps']): Promise<void> {
+    return this.#copies.convert(path, cipher, busyTimeoutMs, steps);
   }
 
   stats(handle: Target): Float64Array {

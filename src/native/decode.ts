@@ -1,6 +1,7 @@
 // What a completion record means: rows, counts or a failure, as values of their own.
 
 import { readCommit } from '../commits.js';
+import { readProblems, readStep } from '../copies.js';
 import { readHistory, readProgress } from '../migration-history.js';
 import { Failure, FailureCode } from './failure.js';
 import { type Operation, Outcome } from './operations.js';
@@ -71,6 +72,8 @@ export class Decoder {
         };
       case Reply.history:
         return readHistory(reader, base);
+      case Reply.verified:
+        return readProblems(reader, base);
       case Reply.opened:
         return opened(reader, base, operation);
       case Reply.error:
@@ -82,8 +85,13 @@ export class Decoder {
 
   /** Keeps the rows of a record that is not the last one of its operation, or tells its progress; throws a `Failure`. */
   collect(reader: Reader, base: number, operation: Operation): void {
-    if ((reader.field(base, 8) & 0xff) === Reply.migrated) {
+    const kind = reader.field(base, 8) & 0xff;
+    if (kind === Reply.migrated) {
       operation.progress?.(readProgress(reader, base));
+      return;
+    }
+    if (kind === Reply.progress) {
+      operation.steps?.(readStep(reader, base));
       return;
     }
     operation.rows ??= [];

@@ -1,11 +1,13 @@
 // What the public classes need of an engine; the addon's bridge is one.
 
 import type { Commit } from '../commits.js';
+import type { CheckedBackupOptions, VerifyResult } from '../copies.js';
 import type { MigrationInfo, MigrationProgress } from '../migration-history.js';
 import type { BatchOptions, CallOptions, QueryOptions } from '../options.js';
 import type { Sql } from '../sql.js';
 import type { QueryResult, RunResult, SqlParameters } from '../values.js';
-import type { NativeOpenOptions } from './binding.js';
+import type { NativeCipher, NativeOpenOptions } from './binding.js';
+import type { Watch } from './copies.js';
 import type { Batch } from './decode.js';
 import { Outcome } from './operations.js';
 import type { Target } from './target.js';
@@ -198,6 +200,21 @@ export interface Engine {
 
   /** Moves the write-ahead log into the file. */
   checkpoint(handle: Target, mode: CheckpointMode): Promise<Checkpoint>;
+
+  /** Encrypts the file with another key, which is wiped here. */
+  rekey(handle: Target, cipher: NativeCipher): Promise<void>;
+
+  /** Makes the file smaller; 0 `pages`: by writing all of it anew. */
+  vacuum(handle: Target, pages: number): Promise<void>;
+
+  /** Copies the database to `path`; the steps are told in microtasks. */
+  backup(handle: Target, path: string, options: CheckedBackupOptions, watch: Watch): Promise<void>;
+
+  /** Checks the database; the steps are told in microtasks. */
+  verify(handle: Target, watch: Watch): Promise<VerifyResult>;
+
+  /** Makes a file of SQLite3 Multiple Ciphers one of SQLCipher 4; the steps are told in microtasks. */
+  convert(path: string, cipher: NativeCipher, busyTimeoutMs: number, steps: Watch['steps']): Promise<void>;
 
   /** Counters and states of the engine; crates/node documents their order. */
   stats(handle: Target): Float64Array;

@@ -42,6 +42,10 @@ const CLASSES: readonly (ErrorClass | undefined)[] = [
   errors.MigrationMissingError,
   errors.DatabaseNewerThanCodeError,
   errors.MigrationSourceError,
+  errors.WrongKeyError,
+  errors.NotEncryptedError,
+  errors.ForeignCipherFormatError,
+  errors.FileExistsError,
 ];
 
 /** Code of an error of the wire that this side makes as well. */

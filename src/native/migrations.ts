@@ -41,12 +41,12 @@ export class Migrations {
   rollBack({ index, generation }: Target, to: number, listener: ProgressListener | undefined): Promise<void> {
     const { native } = this.#border;
     const call = (op: number) => native.rollbackMigrations(op, index, generation, to);
-    return this.#border.ask(Outcome.done, 0, call, afterDrain(listener)) as Promise<void>;
+    return this.#border.ask(Outcome.done, 0, call, { progress: afterDrain(listener) }) as Promise<void>;
   }
 }
 
 /** The listener as the drain may call it: it runs after the drain, and before what waits for the operation goes on. */
-export function afterDrain(listener: ProgressListener | undefined): ProgressListener | undefined {
+export function afterDrain<T>(listener: ((event: T) => void) | undefined): ((event: T) => void) | undefined {
   if (listener === undefined) return undefined;
-  return (progress) => queueMicrotask(() => listener(progress));
+  return (event) => queueMicrotask(() => listener(event));
 }

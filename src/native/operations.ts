@@ -1,5 +1,6 @@
 // The op table: what is known on this side of every operation the engine has not finished.
 
+import type { Step } from '../copies.js';
 import type { MigrationProgress } from '../migration-history.js';
 import type { Target } from './target.js';
 
@@ -31,12 +32,14 @@ export const Outcome = {
   checkpoint: 11,
   /** Migrations, and which of them are applied. */
   history: 12,
+  /** What a check has found. */
+  verified: 13,
   /** Rows, columns and counts of every statement of a batch; a `Failure` is given as a value. */
-  results: 13,
+  results: 14,
   /** The sums of a batch; a `Failure` is given as a value. */
-  totals: 14,
+  totals: 15,
   /** Frames in the log after the commit of a group; a `Failure` is given as a value. */
-  settled: 15,
+  settled: 16,
 } as const;
 
 export type Outcome = (typeof Outcome)[keyof typeof Outcome];
@@ -64,6 +67,8 @@ export class Operation {
   rows: unknown[] | undefined = undefined;
   /** Told, inside the drain, of each migration that it runs: must not run user code. */
   progress: ((progress: MigrationProgress) => void) | undefined = undefined;
+  /** The same for the steps of a copy or a check. */
+  steps: ((step: Step) => void) | undefined = undefined;
   /** Set when a record could not be decoded; later records of the operation are skipped. */
   failure: unknown = undefined;
 
@@ -136,6 +141,7 @@ export class Operations {
     slot.sql = '';
     slot.rows = undefined;
     slot.progress = undefined;
+    slot.steps = undefined;
     slot.failure = undefined;
     this.#free.push(slot);
   }

@@ -60,6 +60,8 @@ export const Reply = {
   checkpointed: 10,
   migrated: 11,
   history: 12,
+  progress: 13,
+  verified: 14,
 } as const;
 
 /** Flags of a completion record. */

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, ErrorCode, Result};
+use crate::key::Cipher;
 use crate::migrate::MigrationOptions;
 
 /// What a COMMIT waits for.
@@ -23,6 +24,29 @@ impl Synchronous {
             Self::Full => "full",
             Self::Normal => "normal",
             Self::Off => "off",
+        }
+    }
+}
+
+/// What becomes of pages that hold nothing any more (<https://sqlite.org/pragma.html#pragma_auto_vacuum>).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AutoVacuum {
+    /// They stay in the file and are used again. The default.
+    #[default]
+    None,
+    /// They leave the file with every COMMIT.
+    Full,
+    /// They leave it when that is asked for.
+    Incremental,
+}
+
+impl AutoVacuum {
+    /// The word SQLite and the options use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Full => "full",
+            Self::Incremental => "incremental",
         }
     }
 }
@@ -63,6 +87,12 @@ pub struct OpenOptions {
     pub migrations: Option<MigrationOptions>,
     /// Bytes of the log beyond which reads are held back for a moment so that it can be emptied. Default 64 MiB.
     pub log_limit: u64,
+    /// What the file is encrypted with. Default: it is not. Every handle proves the same key.
+    pub cipher: Option<Cipher>,
+    /// Overwrite what is deleted with zeros. Default `false`; encrypted files always do.
+    pub secure_delete: bool,
+    /// Pages that hold nothing any more; counts for a file that the open makes.
+    pub auto_vacuum: AutoVacuum,
 }
 
 impl Default for OpenOptions {
@@ -80,12 +110,15 @@ impl Default for OpenOptions {
             max_queued: 10_000,
             migrations: None,
             log_limit: 64 * 1024 * 1024,
+            cipher: None,
+            secure_delete: false,
+            auto_vacuum: AutoVacuum::None,
         }
     }
 }
 
 impl OpenOptions {
-    /// Fails when a second open of a file asks its engine for something else than the first did.
+    /// Fails when a second open of a file asks its engine for something else than the first did. The key is not looked at.
     pub(crate) fn must_agree_with(&self, open: &Self, path: &str) -> Result<()> {
         let differs = |option: &str, asked: String, has: String| {
             if asked == has {
@@ -105,6 +138,7 @@ impl OpenOptions {
         differs("synchronous", format!("'{}'", self.synchronous.as_str()), format!("'{}'", open.synchronous.as_str()))?;
         differs("readers", self.readers.to_string(), open.readers.to_string())?;
         differs("maxQueued", self.max_queued.to_string(), open.max_queued.to_string())?;
-        differs("logLimitBytes", self.log_limit.to_string(), open.log_limit.to_string())
+        differs("logLimitBytes", self.log_limit.to_string(), open.log_limit.to_string())?;
+        differs("secureDelete", self.secure_delete.to_string(), open.secure_delete.to_string())
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use rusqlite::ffi;
+use rusqlite::limits::Limit;
 
 use crate::authorizer::Authorizer;
 use crate::error::{Error, ErrorCode, Result};
@@ -18,12 +19,19 @@ use crate::wire::RowsWriter;
 
 mod changes;
 mod checkpoint;
+mod cipher;
+mod file;
 mod open;
+mod watched;
 mod words;
 
 pub(crate) use changes::{Changes, Mark, Tables};
 pub(crate) use checkpoint::CacheFigures;
 pub use checkpoint::CheckpointMode;
+use cipher::Protection;
+pub(crate) use cipher::is_foreign;
+pub(crate) use file::File;
+pub(crate) use open::Profile;
 use words::EngineStatements;
 
 /// What a connection is for.
@@ -33,6 +41,9 @@ pub(crate) enum Role {
     Writer,
     /// A connection opened READONLY.
     Reader,
+    /// One beside them that copies or checks the file, and changes nothing in it. Opened READWRITE, for those that it
+    /// attaches are opened as it is; where the process may not write, SQLite opens it READONLY.
+    Copier,
 }
 
 /// Virtual machine steps between two looks of the progress handler.
@@ -56,6 +67,8 @@ pub(crate) struct Connection {
     pub(crate) changes: Changes,
     /// Which use of a reader this is; given by its pool.
     pub(crate) checkout: u64,
+    /// What is known of the encryption of the file.
+    protection: Protection,
     page_size: u32,
     /// Frames in the log after the last COMMIT of this connection.
     log_frames: Arc<AtomicU32>,
@@ -94,6 +107,11 @@ impl Connection {
         &self.db
     }
 
+    /// The same to write to, as a copy is.
+    pub(crate) fn db_mut(&mut self) -> &mut rusqlite::Connection {
+        &mut self.db
+    }
+
     /// The raw handle, for the C interface.
     pub(crate) fn raw(&self) -> *mut ffi::sqlite3 {
         // SAFETY: the handle stays open as long as `self`, and is used by the thread that has `self` only.
@@ -108,7 +126,7 @@ impl Connection {
 
     fn ensure_cached(&mut self, sql: &Sql) -> Result<()> {
         if !self.cache.contains(sql.key) {
-            let statement = self.prepare(&sql.text)?;
+            let statement = self.prepare(&sql.text).map_err(|error| self.explained(error))?;
             self.cache.insert(sql.key, statement);
         }
         Ok(())
@@ -125,7 +143,7 @@ impl Connection {
     pub(crate) fn take_statement(&mut self, sql: &Sql) -> Result<Statement> {
         match self.cache.take(sql.key) {
             Some(statement) => Ok(statement),
-            None => self.prepare(&sql.text),
+            None => self.prepare(&sql.text).map_err(|error| self.explained(error)),
         }
     }
 
@@ -201,11 +219,11 @@ impl Connection {
         self.db.is_autocommit()
     }
 
-    /// Whether the connection holds no snapshot and no lock: what its next owner may expect.
+    /// Whether the connection holds no snapshot and no lock, and its file is sound: what its next owner may expect.
     pub(crate) fn is_clean(&self) -> bool {
         // SAFETY: the handle is open and used by this thread alone; a null schema name asks for all of them.
         let state = unsafe { ffi::sqlite3_txn_state(self.raw(), std::ptr::null()) };
-        state == ffi::SQLITE_TXN_NONE && self.is_autocommit()
+        state == ffi::SQLITE_TXN_NONE && self.is_autocommit() && !self.is_damaged()
     }
 
     /// Resets every statement of the connection that stands on a row, whoever holds it.
@@ -257,6 +275,41 @@ impl Connection {
         if std::mem::take(&mut self.pragma_set) {
             self.cache = StatementCache::default();
         }
+    }
+
+    /// Drops all prepared statements.
+    pub(crate) fn forget_all_statements(&mut self) {
+        self.cache = StatementCache::default();
+        self.engine = EngineStatements::default();
+    }
+
+    /// Runs `work` while one database may be attached, as VACUUM and copies do.
+    pub(crate) fn with_attached<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        // Sorters of an encrypted file stay in memory, where they spill nothing in clear.
+        let store = if self.is_encrypted() { "MEMORY" } else { "FILE" };
+        let set = |connection: &Self, attached, store| {
+            connection
+                .db
+                .set_limit(Limit::SQLITE_LIMIT_ATTACHED, attached)
+                .and_then(|_| connection.db.pragma_update(None, "temp_store", store))
+                .map_err(|error| from_rusqlite(&error, "the limits of the connection"))
+        };
+        set(self, 1, store)?;
+        let worked = work(self);
+        set(self, 0, "MEMORY")?;
+        worked
+    }
+
+    /// Pages of the database, as of the snapshot that is open.
+    pub(crate) fn page_count(&self) -> Result<u64> {
+        let pages = self.db.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0));
+        pages.map(|pages| u64::try_from(pages).unwrap_or_default()).map_err(|error| from_rusqlite(&error, "the pages"))
+    }
+
+    /// Whether the file is in WAL mode, as far as this connection knows.
+    pub(crate) fn is_wal(&self) -> bool {
+        let mode: rusqlite::Result<String> = self.db.query_row("PRAGMA journal_mode", [], |row| row.get(0));
+        mode.is_ok_and(|mode| mode.eq_ignore_ascii_case("wal"))
     }
 
     /// Notes what a statement does to the connection beyond the file.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::config::{OpenOptions, Storage};
-use crate::connection::{Connection, Role};
+use crate::connection::{Connection, Profile, Role};
 use crate::error::{Error, ErrorCode, Result};
 use crate::exit;
+use crate::key::Keyspec;
 use crate::listeners::Listening;
 use crate::mailbox::Mailbox;
 use crate::migrate::{self, MigrationOptions, Plan};
@@ -24,8 +25,8 @@ static NEXT_ENGINE: AtomicU32 = AtomicU32::new(1);
 pub(crate) struct Database {
     /// Unique in the process, from 1: tells JavaScript which handles share an engine.
     pub(crate) engine: u32,
-    /// Canonical path of the file.
-    pub(crate) path: PathBuf,
+    pub(crate) profile: Arc<Profile>,
+    /// Those it was opened with, without the key.
     pub(crate) options: OpenOptions,
     writer: Option<Arc<Writer>>,
     readers: Arc<Readers>,
@@ -33,7 +34,7 @@ pub(crate) struct Database {
 
 /// A file on its way to being an open database: what one try has reached is kept for the next when the file is busy.
 pub(crate) struct Opening {
-    path: PathBuf,
+    profile: Arc<Profile>,
     options: OpenOptions,
     connection: Option<Box<Connection>>,
     /// Run before anybody else has the database.
@@ -45,7 +46,8 @@ pub(crate) struct Opening {
 impl Opening {
     pub(crate) fn new(path: PathBuf, options: OpenOptions, plan: Option<Plan>) -> Self {
         let plan = plan.filter(|_| !options.read_only);
-        Self { path, options, connection: None, plan, created: false }
+        let profile = Arc::new(Profile::new(path, &options));
+        Self { profile, options, connection: None, plan, created: false }
     }
 
     /// One try. A busy error may be followed by another; any other leaves nothing behind.
@@ -62,52 +64,73 @@ impl Opening {
     /// Closes what is open and removes what was made.
     pub(crate) fn give_up(&mut self) {
         self.connection = None;
-        if self.created && fs::metadata(&self.path).is_ok_and(|file| file.len() == 0) {
+        let path = &self.profile.path;
+        if self.created && is_empty(path) {
             // Failing to remove an empty file is no reason to hide why it could not be opened.
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(path);
         }
         if self.options.storage == Storage::Temporary {
-            remove_folder(&self.path);
+            remove_folder(path);
         }
     }
 
     fn try_open(&mut self) -> Result<Database> {
+        let profile = Arc::clone(&self.profile);
         let role = if self.options.read_only { Role::Reader } else { Role::Writer };
+        let was_empty = is_empty(&profile.path);
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
                 if !self.options.read_only && self.options.create {
-                    self.created |= create_file(&self.path)?;
+                    self.created |= create_file(&profile.path)?;
                 }
-                Box::new(Connection::open(&self.path, role)?)
+                Box::new(Connection::open(&profile, role)?)
             }
         };
-        let ready = connection.set_up(self.options.synchronous, &self.path).and_then(|()| match &self.plan {
+        let ready = connection.set_up(&profile).and_then(|()| match &self.plan {
             Some(plan) if plan.is_needed(&connection)? => plan.run(&mut connection),
             _ => Ok(()),
         });
-        if let Err(error) = ready {
+        if let Err(error) = ready.and_then(|()| connection.check_pages()) {
+            if error.code == ErrorCode::WrongKey && was_empty && !is_empty(&profile.path) {
+                // Another process has made the file between our two looks, with a salt of its own.
+                drop(connection);
+                return self.try_open();
+            }
             self.connection = Some(connection);
             return Err(error);
         }
-        let OpenOptions { synchronous, readers, max_queued, .. } = self.options;
-        let readers = Arc::new(Readers::new(self.path.clone(), synchronous, readers, max_queued));
+        if let Some(cipher) = &self.options.cipher
+            && let Some(keyspec) = connection.derived(&Keyspec::of(cipher))
+        {
+            // From here on nothing is derived from a passphrase any more.
+            profile.keys.set(cipher.key(), keyspec);
+        }
+        let OpenOptions { readers, max_queued, .. } = self.options;
+        let readers = Arc::new(Readers::new(Arc::clone(&profile), readers, max_queued));
         let writer = match role {
             Role::Writer => {
                 let shared = Arc::clone(&readers);
-                Some(Arc::new(Writer::new(connection, self.path.clone(), &self.options, shared)))
+                Some(Arc::new(Writer::new(connection, Arc::clone(&profile), &self.options, shared)))
             }
-            Role::Reader => {
+            Role::Reader | Role::Copier => {
                 readers.adopt(connection);
                 None
             }
         };
         let engine = NEXT_ENGINE.fetch_add(1, Ordering::Relaxed);
-        Ok(Database { engine, path: self.path.clone(), options: self.options.clone(), writer, readers })
+        // The ring has the key from now on.
+        let options = OpenOptions { cipher: None, ..self.options.clone() };
+        Ok(Database { engine, profile, options, writer, readers })
     }
 }
 
 impl Database {
+    /// Canonical path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.profile.path
+    }
+
     /// The write queue; none if the database was opened `readOnly`.
     pub(crate) fn writer(&self) -> Option<&Arc<Writer>> {
         self.writer.as_ref()
@@ -149,10 +172,10 @@ impl Database {
 
     /// The history of migrations beside those of a handle, read by a connection of its own.
     pub(crate) fn history(&self, migrations: Option<&MigrationOptions>) -> Result<Vec<wire::Entry>> {
-        let mut connection = Connection::open(&self.path, Role::Reader)?;
-        connection.set_up(self.options.synchronous, &self.path)?;
+        let mut connection = self.profile.connect(Role::Reader)?;
         let table = migrations.map_or_else(Default::default, |migrations| migrations.table);
-        migrate::history(&connection, migrations.map(|migrations| &migrations.source), table)
+        let entries = migrate::history(&connection, migrations.map(|migrations| &migrations.source), table)?;
+        connection.check_pages().map(|()| entries)
     }
 
     /// Figures of this moment.
@@ -177,7 +200,7 @@ impl Database {
             let Some(_inside) = exit::enter() else { return };
             let closing = Arc::clone(&database);
             database.readers.close(Box::new(move || {
-                let path = closing.path.clone();
+                let path = closing.path().to_path_buf();
                 let storage = closing.options.storage;
                 let done: Box<dyn FnOnce() + Send> = Box::new(move || {
                     if storage == Storage::Temporary {
@@ -192,6 +215,10 @@ impl Database {
             }));
         });
     }
+}
+
+fn is_empty(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.len() == 0)
 }
 
 /// Makes the file, for its owner only, if there is none; says whether it did.

@@ -122,6 +122,7 @@ fn run_counted(
     place: Place,
     out: &mut Vec<u8>,
 ) -> Result<Option<(i64, i64)>> {
+    let begins = out.len();
     let total_before = if call.mode == Mode::Run { connection.total_changes() } else { 0 };
     let Parts { statement, rows, changes, encoding } = connection.parts(call.sql)?;
     check_place(statement, place)?;
@@ -155,14 +156,18 @@ fn run_counted(
         if connection.was_undone(&error) {
             connection.changes.back_to(mark);
         }
-        return Err(explained(error, &call.params));
+        return Err(explained(connection.explained(error), &call.sql.text));
+    }
+    if let Err(error) = connection.check_pages() {
+        out.truncate(begins);
+        return Err(error);
     }
     Ok((call.mode == Mode::Run).then(|| connection.counts(total_before, traits)))
 }
 
-/// An error of SQLite's in the course of a statement, without the values that were bound.
-fn explained(error: Error, params: &Params<'_>) -> Error {
-    if error.code == ErrorCode::Sql && !params.is_empty() { without_values(error, params) } else { error }
+/// An error of SQLite's in the course of a statement, without the values in it.
+fn explained(error: Error, sql: &str) -> Error {
+    if error.code == ErrorCode::Sql { without_values(error, sql) } else { error }
 }
 
 /// Runs `work` for the environment of `reply`, which interrupts it by going away; a watch does after `limit` (zero: never).
@@ -203,8 +208,6 @@ pub(crate) fn why_interrupted(error: Error, reply: &Reply, interrupt: &Interrupt
 pub(crate) struct Cursor {
     sql: Arc<Sql>,
     statement: Statement,
-    /// For its errors; the statement has copies of its own.
-    params: OwnedParams,
     mode: Mode,
     bigint: bool,
     stepped: bool,
@@ -233,7 +236,6 @@ impl Cursor {
                 mark,
                 sql: Arc::clone(call.sql),
                 statement,
-                params: call.params.to_owned(),
                 mode: call.mode,
                 bigint: call.bigint,
                 stepped: false,
@@ -263,7 +265,7 @@ impl Cursor {
                     if !self.stepped && connection.was_undone(&error) {
                         connection.changes.back_to(self.mark);
                     }
-                    return Err(explained(error, &self.params.borrow()));
+                    return Err(explained(connection.explained(error), &self.sql.text));
                 }
             };
             if !self.stepped {
@@ -272,11 +274,11 @@ impl Cursor {
                 connection.rows.begin(self.statement.columns(), self.bigint, limit);
             }
             if step == Step::Done {
-                return Ok(Filled::Exhausted);
+                return connection.check_pages().map(|()| Filled::Exhausted);
             }
             self.statement.write_row(&mut connection.rows, encoding)?;
             if connection.rows.is_full() {
-                return Ok(Filled::More);
+                return connection.check_pages().map(|()| Filled::More);
             }
         }
     }
@@ -496,7 +498,7 @@ pub(crate) fn run_script_in(
             if connection.was_undone(&error) {
                 connection.changes.back_to(mark);
             }
-            return Err(in_script(error));
+            return Err(in_script(explained(connection.explained(error), text)));
         }
         rest = tail;
         ran += 1;

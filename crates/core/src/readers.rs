@@ -3,13 +3,11 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
-use crate::config::Synchronous;
-use crate::connection::{CacheFigures, Connection, Role};
+use crate::connection::{CacheFigures, Connection, Profile, Role};
 use crate::error::{self, Error, ErrorCode};
 use crate::execute::OwnedCall;
 use crate::exit;
@@ -97,8 +95,7 @@ struct Busy {
 
 /// The readers of one database.
 pub(crate) struct Readers {
-    path: PathBuf,
-    synchronous: Synchronous,
+    profile: Arc<Profile>,
     limit: usize,
     max_queued: usize,
     pool: Mutex<Pool>,
@@ -125,7 +122,7 @@ impl Waits for Work {
 }
 
 impl Readers {
-    pub(crate) fn new(path: PathBuf, synchronous: Synchronous, limit: u32, max_queued: u32) -> Self {
+    pub(crate) fn new(profile: Arc<Profile>, limit: u32, max_queued: u32) -> Self {
         let pool = Pool {
             line: Line::new(),
             idle: Vec::new(),
@@ -143,8 +140,7 @@ impl Readers {
             closing: false,
         };
         Self {
-            path,
-            synchronous,
+            profile,
             limit: usize::try_from(limit).unwrap_or(1).max(1),
             max_queued: usize::try_from(max_queued).unwrap_or(usize::MAX),
             pool: Mutex::new(pool),
@@ -239,6 +235,17 @@ impl Readers {
         if let Some(closed) = closed {
             closed();
         }
+    }
+
+    /// Closes the connections that nobody uses; others are opened when they are needed.
+    pub(crate) fn close_idle(&self) {
+        let idle = {
+            let mut pool = self.pool.lock();
+            let idle = std::mem::take(&mut pool.idle);
+            pool.open -= idle.len();
+            idle
+        };
+        drop(idle);
     }
 
     /// Closes all connections, now or as they come back; `closed` is called after the last. Nothing may be queued any more.

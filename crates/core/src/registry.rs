@@ -20,6 +20,7 @@ use crate::location::{self, Identity};
 use crate::migrate::Plan;
 use crate::reply::Reply;
 use crate::runtime::{self, Lane};
+use crate::writer::Migrating;
 
 /// Told the outcome of an open, on an engine thread.
 pub(crate) type Opened = Box<dyn FnOnce(Result<Arc<Database>>) + Send>;
@@ -96,12 +97,7 @@ fn find(path: PathBuf, request: Request) {
 fn look_up(path: &Path, request: Request) -> Found {
     let identity = location::identity(path);
     let mut files = FILES.lock();
-    let known = if files.contains_key(path) {
-        Some(path.to_path_buf())
-    } else {
-        let same = |entry: &Entry| identity.is_some() && entry.identity == identity;
-        files.iter().find(|(_, entry)| same(entry)).map(|(path, _)| path.clone())
-    };
+    let known = known_as(&files, path, identity);
     let Some(entry) = known.and_then(|known| files.get_mut(&known)) else {
         files.insert(path.to_path_buf(), Entry { identity, state: State::Opening(Vec::new()) });
         return Found::New(request);
@@ -126,7 +122,9 @@ fn look_up(path: &Path, request: Request) -> Found {
 }
 
 fn join(database: &Arc<Database>, handles: &mut usize, options: &OpenOptions) -> Result<Arc<Database>> {
-    options.must_agree_with(&database.options, &database.path.display().to_string())?;
+    let path = database.path().display().to_string();
+    database.profile.keys.admits(options.cipher.as_ref(), &path)?;
+    options.must_agree_with(&database.options, &path)?;
     *handles += 1;
     Ok(Arc::clone(database))
 }
@@ -135,17 +133,14 @@ fn join(database: &Arc<Database>, handles: &mut usize, options: &OpenOptions) ->
 fn joined(database: Arc<Database>, plan: Option<Plan>, opened: Opened) {
     let (Some(plan), Some(writer)) = (plan, database.writer().cloned()) else { return opened(Ok(database)) };
     let busy_timeout = database.options.busy_timeout;
-    writer.submit_exclusive(
-        plan,
-        busy_timeout,
-        Box::new(move |ran| match ran {
-            Ok(()) => opened(Ok(database)),
-            Err(error) => {
-                release(&database, None);
-                opened(Err(error));
-            }
-        }),
-    );
+    let done = Box::new(move |ran| match ran {
+        Ok(()) => opened(Ok(database)),
+        Err(error) => {
+            release(&database, None);
+            opened(Err(error));
+        }
+    });
+    writer.submit_exclusive(Box::new(Migrating { plan, busy_timeout, done }));
 }
 
 /// One open under way.
@@ -183,7 +178,7 @@ fn attempt(mut this: Try) {
     if outcome.is_err() {
         this.opening.give_up();
     }
-    conclude(&this.path, outcome.map(Arc::new), this.request.opened);
+    conclude(&this.path, outcome.map(Arc::new), this.request);
 }
 
 /// The file is busy: whoever has waited for its own `busyTimeoutMs` is told, the others go on trying.
@@ -227,8 +222,52 @@ fn again(mut this: Try) {
     });
 }
 
+/// A file that nobody of this process opens while it lasts: those who want to, wait.
+pub(crate) struct Hold(PathBuf);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let waiting = match FILES.lock().remove(&self.0) {
+            Some(Entry { state: State::Opening(waiting), .. }) => waiting,
+            _ => Vec::new(),
+        };
+        waiting.into_iter().for_each(spawn);
+    }
+}
+
+/// Keeps the file at the canonical `path` from being opened. Busy while somebody opens or closes it; an error if it is open.
+pub(crate) fn hold(path: &Path) -> Result<Hold> {
+    let identity = location::identity(path);
+    let mut files = FILES.lock();
+    let known = known_as(&files, path, identity);
+    let state = known.and_then(|known| files.get(&known)).map(|entry| &entry.state);
+    match state {
+        None => {}
+        Some(State::Opening(_) | State::Closing(_)) => {
+            let why = format!("{} is being opened or closed in this process", path.display());
+            return Err(Error::sqlite(ErrorCode::Busy, why, rusqlite::ffi::SQLITE_BUSY));
+        }
+        Some(State::Open { .. }) => {
+            let why = format!("{} is open in this process; close it first", path.display());
+            return Err(Error::new(ErrorCode::CannotOpen, why));
+        }
+    }
+    files.insert(path.to_path_buf(), Entry { identity, state: State::Opening(Vec::new()) });
+    Ok(Hold(path.to_path_buf()))
+}
+
+/// The path by which a file is known, by whatever other it is asked for.
+fn known_as(files: &HashMap<PathBuf, Entry>, path: &Path, identity: Option<Identity>) -> Option<PathBuf> {
+    if files.contains_key(path) {
+        return Some(path.to_path_buf());
+    }
+    let same = |entry: &Entry| identity.is_some() && entry.identity == identity;
+    files.iter().find(|(_, entry)| same(entry)).map(|(path, _)| path.clone())
+}
+
 /// Records the outcome, and answers everybody who waits for it.
-fn conclude(path: &Path, outcome: Result<Arc<Database>>, opened: Opened) {
+fn conclude(path: &Path, outcome: Result<Arc<Database>>, request: Request) {
+    let Request { opened, options, .. } = request;
     let mut answers: Vec<Answer> = Vec::new();
     let mut again: Vec<Request> = Vec::new();
     {
@@ -250,10 +289,13 @@ fn conclude(path: &Path, outcome: Result<Arc<Database>>, opened: Opened) {
                 let identity = location::identity(path);
                 files.insert(path.to_path_buf(), Entry { identity, state: State::Open { database, handles } });
             }
-            // Each has migrations of its own, or none: those of the first are no failure of the file.
-            Err(error) if error.code.is_of_migrations() => {
-                answers.push(Answer::Failed(error, opened));
-                again = waiting;
+            // Each has a key and migrations of its own, or none: those of the first are no failure of the file.
+            Err(error) if error.code.is_of_the_caller() => {
+                let same = |other: &Request| !error.code.is_of_migrations() && other.options.cipher == options.cipher;
+                let (alike, others): (Vec<Request>, Vec<Request>) = waiting.into_iter().partition(same);
+                answers.push(Answer::Failed(error.clone(), opened));
+                answers.extend(alike.into_iter().map(|request| Answer::Failed(error.clone(), request.opened)));
+                again = others;
             }
             Err(error) => {
                 let others = waiting.into_iter().map(|request| request.opened);
@@ -274,7 +316,7 @@ fn conclude(path: &Path, outcome: Result<Arc<Database>>, opened: Opened) {
 pub(crate) fn release(database: &Arc<Database>, reply: Option<Reply>) {
     let last = {
         let mut files = FILES.lock();
-        match files.get_mut(&database.path) {
+        match files.get_mut(database.path()) {
             Some(entry) => match &mut entry.state {
                 State::Open { handles, .. } => {
                     *handles = handles.saturating_sub(1);
@@ -295,7 +337,7 @@ pub(crate) fn release(database: &Arc<Database>, reply: Option<Reply>) {
         }
         return;
     }
-    let path = database.path.clone();
+    let path = database.path().to_path_buf();
     database.close(move || {
         let waiting = match FILES.lock().remove(&path) {
             Some(Entry { state: State::Closing(waiting), .. }) => waiting,

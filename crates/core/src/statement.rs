@@ -357,6 +357,15 @@ impl Statement {
         }
     }
 
+    /// Whether the first column of the current row is this text.
+    pub(crate) fn text_is(&self, expected: &str) -> bool {
+        // SAFETY: the statement stands on a row; the text is null or ends with NUL, and is valid until the next step.
+        unsafe {
+            let text = ffi::sqlite3_column_text(self.raw.as_ptr(), 0);
+            !text.is_null() && CStr::from_ptr(text.cast()).to_bytes() == expected.as_bytes()
+        }
+    }
+
     /// Whether a silent re-prepare (the schema changed) may have given the statement other columns; then they are read anew.
     /// To be asked after the first step.
     pub(crate) fn refresh_columns(&mut self) {
@@ -446,26 +455,21 @@ fn parameter_error(message: String) -> Error {
     Error::new(ErrorCode::Parameter, message)
 }
 
-/// `error` without what SQLite's message repeats of the bound texts (a JSON path, a term of a full-text query).
-pub(crate) fn without_values(mut error: Error, params: &Params<'_>) -> Error {
-    for param in params {
-        let Value::Text(text) = param.value else { continue };
-        let Ok(text) = std::str::from_utf8(text) else { continue };
-        if text.is_empty() {
+/// `error`, met while a statement of this text ran, without what SQLite's message repeats of values: a JSON path, a term of a
+/// full-text query, bound, computed or read from a row. What the text itself says stays.
+pub(crate) fn without_values(mut error: Error, sql: &str) -> Error {
+    // In quotes, or behind a label, which has several words: `fts5: ` names the module and is none.
+    for (opening, closing) in [("'", "'"), ("\"", "\""), (": ", "")] {
+        let split =
+            if closing.is_empty() { error.message.rsplit_once(opening) } else { error.message.split_once(opening) };
+        let Some((before, rest)) = split else { continue };
+        if closing.is_empty() && !before.contains(' ') {
             continue;
         }
-        // A short text may stand in the message by chance.
-        if text.len() >= 4 && error.message.contains(text) {
-            error.message = error.message.replace(text, "?");
-        }
-        // A part of the text, in quotes or at the end of the message.
-        for (opening, closing) in [("'", "'"), ("\"", "\""), (": ", "")] {
-            let Some((before, rest)) = error.message.split_once(opening) else { continue };
-            let end = if closing.is_empty() { rest.len() } else { rest.rfind(closing).unwrap_or(rest.len()) };
-            let (part, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
-            if !part.is_empty() && text.contains(part.replace("''", "'").as_str()) {
-                error.message = format!("{before}{opening}?{after}");
-            }
+        let end = if closing.is_empty() { rest.len() } else { rest.rfind(closing).unwrap_or(rest.len()) };
+        let (part, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
+        if !part.is_empty() && part != "?" && part != "'?'" && !sql.contains(part.replace("''", "'").as_str()) {
+            error.message = format!("{before}{opening}?{after}");
         }
     }
     error

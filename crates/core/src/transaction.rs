@@ -379,7 +379,7 @@ impl Transaction {
     fn lane(&self) -> Lane {
         match self.role {
             Role::Writer => Lane::Write,
-            Role::Reader => Lane::Read,
+            Role::Reader | Role::Copier => Lane::Read,
         }
     }
 }

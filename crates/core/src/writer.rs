@@ -5,13 +5,12 @@
 //! transaction goes on with the next entry; completions are published in between, a checkpoint runs after.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
-use crate::config::{OpenOptions, Synchronous};
-use crate::connection::{CacheFigures, CheckpointMode, Connection};
+use crate::config::OpenOptions;
+use crate::connection::{CacheFigures, CheckpointMode, Connection, Profile};
 use crate::error::{self, Error, ErrorCode};
 use crate::exit;
 use crate::group::{self, Answer, MOST_BYTES, MOST_MEMBERS, Member, Queued};
@@ -36,13 +35,13 @@ use grant::Granted;
 use log::{Asked, Truncation};
 use queue::{Figures, Queue, State, Waiting};
 
+pub(crate) use exclusive::{Job, Migrating};
 pub(crate) use grant::{WATCH_EVERY, patience, told};
 pub(crate) use queue::{Work, WriterFigures};
 
 /// The writer of one database.
 pub(crate) struct Writer {
-    path: PathBuf,
-    synchronous: Synchronous,
+    profile: Arc<Profile>,
     max_queued: usize,
     /// Bytes of the log beyond which it is truncated.
     log_limit: u64,
@@ -67,7 +66,7 @@ const MOST_CLOSURES: usize = 256;
 impl Writer {
     pub(crate) fn new(
         connection: Box<Connection>,
-        path: PathBuf,
+        profile: Arc<Profile>,
         options: &OpenOptions,
         readers: Arc<Readers>,
     ) -> Self {
@@ -83,8 +82,7 @@ impl Writer {
             figures: Figures::default(),
         };
         Self {
-            path,
-            synchronous: options.synchronous,
+            profile,
             max_queued: usize::try_from(options.max_queued).unwrap_or(usize::MAX),
             log_limit: options.log_limit,
             readers,

@@ -11,6 +11,7 @@ use std::slice;
 
 use napi::bindgen_prelude::{JsValue, Object, retain_current_module_for_unload_safety};
 use napi::sys;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::bridge::Bridge;
 use crate::exports;
@@ -325,6 +326,27 @@ impl<'s> Scope<'s> {
         })?;
         bytes.truncate(length);
         String::from_utf8(bytes).map_err(|_| wrong())
+    }
+
+    /// Whether a value is `undefined`.
+    pub(crate) fn is_undefined(self, value: Value<'_>) -> Result<bool, Failure> {
+        let mut kind = sys::ValueType::napi_undefined;
+        // SAFETY: `env` is live, `value` is of a scope that encloses this call.
+        check(unsafe { sys::napi_typeof(self.env, value.raw, &raw mut kind) })?;
+        Ok(kind == sys::ValueType::napi_undefined)
+    }
+
+    /// Takes the bytes out of an `ArrayBuffer` that our own JavaScript has made for this call, and wipes it.
+    pub(crate) fn take_secret(self, value: Value<'s>, name: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let Bytes { data, length, .. } = Bytes::of(self, value, name)?;
+        if length == 0 {
+            return Ok(Zeroizing::new(Vec::new()));
+        }
+        // SAFETY: the buffer has `length` bytes at `data`; JavaScript, which alone knows it, does not run until we return.
+        let bytes = unsafe { slice::from_raw_parts_mut(data, length) };
+        let secret = Zeroizing::new(bytes.to_vec());
+        bytes.zeroize();
+        Ok(secret)
     }
 
     /// A strong reference that lives as long as the environment, which frees it.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use sqlflow_core::{OpenOptions, Storage, Synchronous, Table, When};
+use sqlflow_core::{AutoVacuum, Cipher, Key, OpenOptions, Storage, Synchronous, Table, When};
+use zeroize::Zeroizing;
 
 use crate::env::{Failure, Scope, Value};
 
@@ -24,7 +25,38 @@ pub(crate) fn open_options(scope: Scope<'_>, object: Value<'_>) -> Result<OpenOp
         max_queued: number("maxQueued")?,
         migrations: None,
         log_limit: scope.integer::<u64>(scope.property(object, "logLimitBytes")?, "logLimitBytes")?,
+        cipher: cipher(scope, scope.property(object, "cipher")?)?,
+        secure_delete: boolean("secureDelete")?,
+        auto_vacuum: auto_vacuum(&scope.text(scope.property(object, "autoVacuum")?, "autoVacuum")?)?,
     })
+}
+
+/// `undefined`, or `{ kind: 'raw' | 'passphrase', bytes: ArrayBuffer, compatibility }`; the buffer is wiped.
+pub(crate) fn cipher(scope: Scope<'_>, object: Value<'_>) -> Result<Option<Cipher>, Failure> {
+    if scope.is_undefined(object)? {
+        return Ok(None);
+    }
+    let refused = |error: sqlflow_core::Error| Failure::Range(error.message);
+    let bytes = scope.take_secret(scope.property(object, "bytes")?, "bytes")?;
+    let key = match scope.text(scope.property(object, "kind")?, "kind")?.as_str() {
+        "raw" => Key::raw(&bytes),
+        "passphrase" => match str::from_utf8(&bytes) {
+            Ok(text) => Key::passphrase(Zeroizing::new(text.to_owned())),
+            Err(_) => return Err(Failure::Argument("a passphrase must be UTF-8".to_owned())),
+        },
+        _ => return Err(Failure::Argument("kind must be 'raw' or 'passphrase'".to_owned())),
+    };
+    let compatibility = scope.integer(scope.property(object, "compatibility")?, "compatibility")?;
+    key.and_then(|key| Cipher::new(key, compatibility)).map(Some).map_err(refused)
+}
+
+fn auto_vacuum(word: &str) -> Result<AutoVacuum, Failure> {
+    match word {
+        "none" => Ok(AutoVacuum::None),
+        "full" => Ok(AutoVacuum::Full),
+        "incremental" => Ok(AutoVacuum::Incremental),
+        _ => Err(Failure::Argument("autoVacuum must be 'none', 'full' or 'incremental'".to_owned())),
+    }
 }
 
 /// The id of the source of migrations, where their history is kept, and when they are run; `None` without any.

@@ -1,19 +1,22 @@
 //! Owns how a connection is opened and set up: its flags, its first read, its pragmas, in an order that matters.
 
 use std::ffi::c_int;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::{OpenFlags, ffi};
 
+use super::cipher::Protection;
 use super::{Changes, Connection, EngineStatements, Role, from_rusqlite};
 use crate::authorizer::Authorizer;
-use crate::config::Synchronous;
+use crate::config::{AutoVacuum, OpenOptions, Synchronous};
 use crate::error::{Error, ErrorCode, Result};
 use crate::exit;
 use crate::interrupt::Interrupt;
+use crate::key::{self, KeyRing, Keyspec};
 use crate::statement::Encoding;
 use crate::statement_cache::StatementCache;
 use crate::wire::RowsWriter;
@@ -22,12 +25,57 @@ use crate::wire::RowsWriter;
 const CACHE_KIB: i64 = 8_192;
 /// The log is cut to this size when a checkpoint has emptied it.
 const JOURNAL_SIZE_LIMIT: i64 = 64 * 1024 * 1024;
+/// What SQL may ask for (<https://sqlite.org/c3ref/c_limit_attached.html>): hostile text is refused before it costs much.
+const LIMITS: [(Limit, i32); 7] = [
+    // Bytes of a statement, and of what is left of a script.
+    (Limit::SQLITE_LIMIT_SQL_LENGTH, 64 * 1024 * 1024),
+    (Limit::SQLITE_LIMIT_COLUMN, 2_000),
+    (Limit::SQLITE_LIMIT_EXPR_DEPTH, 1_000),
+    (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 500),
+    (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 32_766),
+    (Limit::SQLITE_LIMIT_ATTACHED, 0),
+    (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+];
+
+/// What every connection of a database is opened with.
+pub(crate) struct Profile {
+    /// Canonical path of the file.
+    pub(crate) path: PathBuf,
+    pub(crate) keys: KeyRing,
+    synchronous: Synchronous,
+    secure_delete: bool,
+    auto_vacuum: AutoVacuum,
+}
+
+impl Profile {
+    pub(crate) fn new(path: PathBuf, options: &OpenOptions) -> Self {
+        let keys = KeyRing::default();
+        if let Some(cipher) = &options.cipher {
+            keys.set(cipher.key(), Keyspec::of(cipher));
+        }
+        let OpenOptions { synchronous, secure_delete, auto_vacuum, .. } = *options;
+        Self { path, keys, synchronous, secure_delete, auto_vacuum }
+    }
+
+    /// Opens a connection and sets it up. Can be busy.
+    pub(crate) fn connect(&self, role: Role) -> Result<Connection> {
+        let mut connection = Connection::open(self, role)?;
+        connection.set_up(self)?;
+        Ok(connection)
+    }
+}
 
 impl Connection {
-    /// Opens `path`, which must exist, and reads its first page. Changes nothing in the file; [`Connection::set_up`] does.
-    pub(crate) fn open(path: &Path, role: Role) -> Result<Self> {
+    /// Opens the file, which must exist. Reads nothing, and changes nothing in it; [`Connection::set_up`] does.
+    pub(crate) fn open(profile: &Profile, role: Role) -> Result<Self> {
+        Self::open_with(profile, role, profile.keys.keyspec().as_deref())
+    }
+
+    /// The same with another key than the database has, or none.
+    pub(crate) fn open_with(profile: &Profile, role: Role, keyspec: Option<&Keyspec>) -> Result<Self> {
+        let path = &profile.path;
         let access = match role {
-            Role::Writer => OpenFlags::SQLITE_OPEN_READ_WRITE,
+            Role::Writer | Role::Copier => OpenFlags::SQLITE_OPEN_READ_WRITE,
             Role::Reader => OpenFlags::SQLITE_OPEN_READ_ONLY,
         };
         let flags = access
@@ -42,6 +90,11 @@ impl Connection {
         db.busy_timeout(std::time::Duration::ZERO).map_err(failed)?;
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true).map_err(failed)?;
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false).map_err(failed)?;
+        // Until the first read has shown that the key fits, its close leaves an encrypted file as it is.
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keyspec.is_some()).map_err(failed)?;
+        for (limit, most) in LIMITS {
+            db.set_limit(limit, most).map_err(failed)?;
+        }
         if role == Role::Writer && db.is_readonly("main").map_err(failed)? {
             let why = format!(
                 "{} cannot be opened: this process may not write it; use readOnly: true to read it",
@@ -55,7 +108,7 @@ impl Connection {
         let interrupt = Arc::new(Interrupt::new(db.get_interrupt_handle()));
         exit::register(&interrupt);
         let authorizer = Authorizer::register(&mut db)?;
-        Ok(Self {
+        let mut connection = Self {
             cache: StatementCache::default(),
             engine: EngineStatements::default(),
             rows: RowsWriter::new(),
@@ -67,37 +120,47 @@ impl Connection {
             pragma_set: false,
             changes: Changes::default(),
             checkout: 0,
+            protection: Protection::Plain,
             page_size: 4_096,
             log_frames: Arc::new(AtomicU32::new(0)),
             checkpointed_at: 0,
             db,
-        })
+        };
+        if let Some(keyspec) = keyspec {
+            connection.unlock(keyspec)?;
+        }
+        Ok(connection)
     }
 
     /// The first read and the settings, in an order that matters: nothing is set before the file has proved to be a database.
     /// Can be busy; may then be called again.
-    pub(crate) fn set_up(&mut self, synchronous: Synchronous, path: &Path) -> Result<()> {
-        let failed = |error: rusqlite::Error| {
-            let mut error = from_rusqlite(&error, &format!("{} cannot be opened", path.display()));
-            if error.code == ErrorCode::NotADatabase {
-                error.message =
-                    format!("{} is not a database: it is no SQLite file, or it is encrypted", path.display());
-            }
-            error
-        };
-        let _: i64 = self.db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+    pub(crate) fn set_up(&mut self, profile: &Profile) -> Result<()> {
+        let path = profile.path.display().to_string();
+        self.first_read(&path)?;
+        let failed = |error: rusqlite::Error| from_rusqlite(&error, &format!("{path} cannot be opened"));
+        self.db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(failed)?;
         let encoding: String = self.db.query_row("PRAGMA encoding", [], |row| row.get(0)).map_err(failed)?;
         self.encoding = if encoding == "UTF-8" { Encoding::Utf8 } else { Encoding::Utf16 };
-        self.page_size = self.db.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(failed)?;
+        // SQLCipher answers for its files, and by a text.
+        let page_size: String = self
+            .db
+            .query_row("SELECT CAST(page_size AS TEXT) FROM pragma_page_size", [], |row| row.get(0))
+            .map_err(failed)?;
+        self.page_size = page_size.parse().unwrap_or(self.page_size);
+        let synchronous = profile.synchronous;
         self.db.pragma_update(None, "synchronous", synchronous.as_str()).map_err(failed)?;
         if self.role == Role::Writer {
+            let pages: i64 = self.db.query_row("PRAGMA page_count", [], |row| row.get(0)).map_err(failed)?;
+            // Only a file without a page can still choose; SQLCipher has set its own default with the key.
+            if pages == 0 {
+                self.db.pragma_update(None, "auto_vacuum", profile.auto_vacuum.as_str()).map_err(failed)?;
+            }
             let mode: String = self.db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
             if !mode.eq_ignore_ascii_case("wal") {
                 return Err(Error::new(
                     ErrorCode::CannotOpen,
                     format!(
-                        "{} cannot be switched to write-ahead logging: its journal mode stays '{mode}'; the file system must support shared memory",
-                        path.display()
+                        "{path} cannot be switched to write-ahead logging: its journal mode stays '{mode}'; the file system must support shared memory"
                     ),
                 ));
             }
@@ -113,10 +176,28 @@ impl Connection {
             "PRAGMA foreign_keys = ON; PRAGMA cache_size = -{CACHE_KIB}; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT};"
         );
         self.db.execute_batch(&pragmas).map_err(failed)?;
+        // SQLCipher has it on for every encrypted file.
+        if profile.secure_delete {
+            self.db.execute_batch("PRAGMA secure_delete = ON").map_err(failed)?;
+        }
         if cfg!(target_vendor = "apple") && synchronous == Synchronous::Full {
             self.db.execute_batch("PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;").map_err(failed)?;
         }
-        Ok(())
+        self.check_pages()
+    }
+
+    /// The first read, which shows whether the file is a database and the key fits.
+    fn first_read(&mut self, path: &str) -> Result<()> {
+        let read: rusqlite::Result<i64> = self.db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
+        let Err(error) = read else {
+            return self.check_pages().map_err(|_| key::wrong_key(path));
+        };
+        let error = from_rusqlite(&error, &format!("{path} cannot be opened"));
+        let is_of_the_key = self.is_encrypted() && !error.is_busy() && self.explained(error.clone()) != error;
+        if error.code == ErrorCode::NotADatabase || is_of_the_key {
+            return Err(self.why_no_database(path));
+        }
+        Err(error)
     }
 
     fn set_wal_hook(

@@ -31,7 +31,7 @@ impl Connection {
         };
         let stepped = statement.step();
         statement.reset();
-        stepped.map(drop)
+        stepped.map(drop).map_err(|error| self.explained(error))
     }
 
     /// Begins a write transaction. Can be busy.
@@ -55,8 +55,10 @@ impl Connection {
         let _ = self.engine(|engine| &mut engine.pin, "SELECT 1 FROM sqlite_schema LIMIT 1");
     }
 
-    /// Commits. On an error the transaction may still be open; the caller rolls back.
+    /// Commits, unless something that was read may not have been what was written. On an error the transaction may still be
+    /// open; the caller rolls back.
     pub(crate) fn commit(&mut self) -> Result<()> {
+        self.check_pages()?;
         self.engine(|engine| &mut engine.commit, "COMMIT")
     }
 

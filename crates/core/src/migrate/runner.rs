@@ -201,7 +201,9 @@ impl Plan {
 
     /// Runs a script outside of any transaction of ours.
     fn loose(connection: &mut Connection, known: &Known, script: &super::source::Script, half: Half) -> Result<()> {
-        let ran = run_script_in(connection, &script.text, Place::Write, Script::Loose);
+        // VACUUM attaches a database.
+        let ran = connection
+            .with_attached(|connection| Ok(run_script_in(connection, &script.text, Place::Write, Script::Loose)))?;
         // What a first statement that failed has left: nothing, unless it keeps its rows by OR FAIL.
         let nothing = ran.as_ref().is_err_and(|failed| failed.ran == 0 && connection.was_undone(&failed.error));
         connection.forget_statements();

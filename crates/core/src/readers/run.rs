@@ -79,8 +79,7 @@ impl Readers {
     }
 
     fn open(&self) -> Result<Box<Connection>, Error> {
-        let mut connection = Connection::open(&self.path, Role::Reader)?;
-        connection.set_up(self.synchronous, &self.path)?;
+        let mut connection = self.profile.connect(Role::Reader)?;
         let mut pool = self.pool.lock();
         pool.known.push(Known::new(&connection));
         pool.check_out(&mut connection);

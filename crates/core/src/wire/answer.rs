@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::WireError;
 use super::chunk::Chunk;
-use super::completion::{Applied, Changed, Checkpointed, Entry, ErrorRecord, Granted, Migrated, RowChange, flag, kind};
+use super::completion::{
+    Applied, Changed, Check, Checkpointed, Entry, ErrorRecord, Granted, Migrated, Problem, RowChange, flag, kind,
+};
 use super::error_code::ErrorCode;
 use super::header::{Header, Reader};
 
@@ -67,6 +69,17 @@ pub enum Body<'a> {
     Migrated(Migrated),
     /// The history of a database.
     History(Vec<Entry>),
+    /// How far an operation is.
+    Progress {
+        /// Which part of it.
+        phase: u32,
+        /// Pages that are done.
+        done: u64,
+        /// Pages in all.
+        total: u64,
+    },
+    /// What a check has found.
+    Verified(Vec<Problem>),
     /// It failed.
     Error(ErrorRecord<'a>),
     /// A database is open.
@@ -143,6 +156,12 @@ impl<'a> Completion<'a> {
                 Body::Migrated(Migrated { version, name, index: first, total: second, ms: third })
             }
             kind::HISTORY => Body::History(entries(first, content)?),
+            kind::PROGRESS => Body::Progress {
+                phase: first,
+                done: content.i64()?.cast_unsigned(),
+                total: content.i64()?.cast_unsigned(),
+            },
+            kind::VERIFIED => Body::Verified(problems(first, content)?),
             unknown => return Err(WireError::Kind(unknown)),
         })
     }
@@ -173,6 +192,25 @@ fn changed(header: &Header, content: &mut Reader<'_>) -> Result<Changed, WireErr
         changed.rows.push(RowChange { table: content.u32()?, kind: content.u32()?, rowid: content.i64()? });
     }
     Ok(changed)
+}
+
+fn problems(count: u32, content: &mut Reader<'_>) -> Result<Vec<Problem>, WireError> {
+    let mut problems = Vec::new();
+    let mut length = 0;
+    for _ in 0..count {
+        let check = match content.u32()? {
+            0 => Check::Cipher,
+            1 => Check::Integrity,
+            2 => Check::ForeignKeys,
+            _ => return Err(WireError::Count),
+        };
+        let size = content.length()?;
+        let text = str::from_utf8(content.bytes(size)?).map_err(|_| WireError::Text)?;
+        problems.push(Problem { check, message: text.to_owned() });
+        length += 8 + size;
+    }
+    content.bytes(super::header::padding(length))?;
+    Ok(problems)
 }
 
 fn entries(count: u32, content: &mut Reader<'_>) -> Result<Vec<Entry>, WireError> {

@@ -17,6 +17,8 @@ pub(super) mod kind {
     pub(in crate::wire) const CHECKPOINTED: u8 = 10;
     pub(in crate::wire) const MIGRATED: u8 = 11;
     pub(in crate::wire) const HISTORY: u8 = 12;
+    pub(in crate::wire) const PROGRESS: u8 = 13;
+    pub(in crate::wire) const VERIFIED: u8 = 14;
 }
 
 pub(super) mod flag {
@@ -286,6 +288,54 @@ pub fn history(out: &mut Vec<u8>, op: u32, entries: &[Entry]) {
     }
 }
 
+/// Appends a PROGRESS record, which is not the final one of `op`: how far it is in a phase.
+pub fn progress(out: &mut Vec<u8>, op: u32, phase: u32, done: u64, total: u64) {
+    let mut head = header(HEADER_AND_CHANGES, op, kind::PROGRESS, 0, [phase, 0, 0, 0, 0]);
+    head.flags = 0;
+    head.append(out);
+    out.extend_from_slice(&done.to_le_bytes());
+    out.extend_from_slice(&total.to_le_bytes());
+}
+
+/// What is checked of a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Check {
+    /// Every page of an encrypted file is what was written with its key.
+    Cipher = 0,
+    /// Every tree, index and constraint is sound.
+    Integrity = 1,
+    /// What rows refer to is there.
+    ForeignKeys = 2,
+}
+
+/// What a check has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The check that has found it.
+    pub check: Check,
+    /// What it is.
+    pub message: String,
+}
+
+/// Appends a VERIFIED record, the final one of `op`.
+pub fn verified(out: &mut Vec<u8>, op: u32, problems: &[Problem]) {
+    let start = out.len();
+    let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    header(0, op, kind::VERIFIED, 0, [count(problems.len()), 0, 0, 0, 0]).append(out);
+    for Problem { check, message } in problems {
+        let message = cut(message);
+        out.extend_from_slice(&(*check as u32).to_le_bytes());
+        out.extend_from_slice(&count(message.len()).to_le_bytes());
+        out.extend_from_slice(message.as_bytes());
+    }
+    pad(out, start);
+    let size = count(out.len().saturating_sub(start));
+    if let Some(field) = out.get_mut(start..).and_then(<[u8]>::first_chunk_mut) {
+        *field = size.to_le_bytes();
+    }
+}
+
 /// The operation that a complete small record ends; `None` if it ends none.
 #[must_use]
 pub fn finished_op(record: &[u8]) -> Option<u32> {
@@ -346,7 +396,7 @@ mod tests {
             assert_eq!(u16::from(code), number);
             assert_eq!(ErrorCode::try_from(number), Ok(code));
         }
-        for number in [0, 35, u16::MAX] {
+        for number in [0, 39, u16::MAX] {
             assert_eq!(ErrorCode::try_from(number), Err(WireError::Code(number)));
         }
     }
@@ -405,6 +455,13 @@ mod tests {
         error(&mut out, 9, &ERROR);
         assert_eq!(read(&out), Body::Error(ERROR));
         out.clear();
+        let problems = vec![
+            Problem { check: Check::Cipher, message: "page 3".to_owned() },
+            Problem { check: Check::ForeignKeys, message: String::new() },
+        ];
+        verified(&mut out, 9, &problems);
+        assert_eq!(read(&out), Body::Verified(problems));
+        out.clear();
         opened(&mut out, 9, 1, 2, 3, "/tmp/ü.db");
         assert_eq!(read(&out), Body::Opened { handle: 1, generation: 2, engine: 3, path: "/tmp/ü.db" });
     }
@@ -416,6 +473,7 @@ mod tests {
         committed(&mut out, crate::wire::NO_REPLY, (1, 2), &Changed::default());
         let one = Migrated { version: -1, name: "é".to_owned(), index: 1, total: 2, ms: 3 };
         migrated(&mut out, 9, &one);
+        progress(&mut out, 9, 1, 2, u64::MAX);
         let (first, rest) = Completion::parse(&out).unwrap();
         let (second, rest) = Completion::parse(rest).unwrap();
         let (third, _) = Completion::parse(rest).unwrap();
@@ -429,6 +487,7 @@ mod tests {
         let mut out = Vec::new();
         error(&mut out, 1, &ERROR);
         done(&mut out, 2);
+        progress(&mut out, 9, 1, 2, u64::MAX);
         let (first, rest) = Completion::parse(&out).unwrap();
         let (second, rest) = Completion::parse(rest).unwrap();
         assert_eq!((first.op, second.op, rest.len()), (1, 2, 0));

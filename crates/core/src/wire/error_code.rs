@@ -75,11 +75,19 @@ pub enum ErrorCode {
     DatabaseNewer = 33,
     /// `MigrationSourceError`, `MIGRATION_SOURCE`: a migration file is wrong.
     MigrationSource = 34,
+    /// `WrongKeyError`, `WRONG_KEY`: the key does not fit, or the file is damaged.
+    WrongKey = 35,
+    /// `NotEncryptedError`, `NOT_ENCRYPTED`: a key for a file that has none.
+    NotEncrypted = 36,
+    /// `ForeignCipherFormatError`, `FOREIGN_CIPHER_FORMAT`: encrypted by another program, in a format of its own.
+    ForeignCipherFormat = 37,
+    /// `FileExistsError`, `FILE_EXISTS`: what would be overwritten.
+    FileExists = 38,
 }
 
 impl ErrorCode {
     /// Every code, in the order of the numbers, which begin at 1.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 38] = [
         Self::Sql,
         Self::Constraint,
         Self::Busy,
@@ -114,10 +122,21 @@ impl ErrorCode {
         Self::MigrationMissing,
         Self::DatabaseNewer,
         Self::MigrationSource,
+        Self::WrongKey,
+        Self::NotEncrypted,
+        Self::ForeignCipherFormat,
+        Self::FileExists,
     ];
 }
 
 impl ErrorCode {
+    /// Whether it is about what the caller has brought, the key and the migrations, and not about the file alone.
+    #[must_use]
+    pub const fn is_of_the_caller(self) -> bool {
+        self.is_of_migrations()
+            || matches!(self, Self::WrongKey | Self::NotEncrypted | Self::ForeignCipherFormat | Self::NotADatabase)
+    }
+
     /// Whether it is about migrations, and its message has fields.
     #[must_use]
     pub const fn is_of_migrations(self) -> bool {

@@ -101,6 +101,9 @@
 //!                  bytes; 32 i64 version, name in UTF-8, padded to 8
 //! kind 12 HISTORY  12 u32 count; 32 per migration i64 version, u32 0 pending 1 applied 2 applied and unknown to the
 //!                  code, u32 name bytes, i64 ms since 1970 (0: not known), name in UTF-8; padded to 8 at the end
+//! kind 13 PROGRESS no LAST: how far it is. 12 u32 phase; 32 u64 pages done, 40 u64 pages in all
+//! kind 14 VERIFIED 12 u32 count; 32 per problem u32 0 cipher 1 integrity 2 foreign keys, u32 message bytes, message in
+//!                  UTF-8; padded to 8 at the end
 //! kind 10 CHECKPOINTED  12 u32 busy, 16 u32 frames in the log, 20 u32 of these in the file
 //! ```
 
@@ -117,8 +120,9 @@ pub mod shape;
 pub use answer::{Body, Completion};
 pub use chunk::{Cell, Chunk};
 pub use completion::{
-    Applied, Changed, Checkpointed, Entry, ErrorRecord, FIELD, Granted, Migrated, RowChange, changes, checkpointed,
-    committed, done, done_commit, ended, error, finished_op, grant, grant_group, history, is_last, migrated, opened,
+    Applied, Changed, Check, Checkpointed, Entry, ErrorRecord, FIELD, Granted, Migrated, Problem, RowChange, changes,
+    checkpointed, committed, done, done_commit, ended, error, finished_op, grant, grant_group, history, is_last,
+    migrated, opened, progress, verified,
 };
 pub use error_code::ErrorCode;
 pub use params::{OwnedParams, Param, Params, Value};

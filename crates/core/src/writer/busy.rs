@@ -10,7 +10,7 @@ impl Waiting {
     /// Whether it has waited for a foreign lock as long as its handle allows.
     fn is_late(&self, busy_since: Instant, now: Instant) -> bool {
         let limit = match &self.work {
-            Work::Exclusive(exclusive) => Some(exclusive.busy_timeout),
+            Work::Exclusive(exclusive) => Some(exclusive.job.busy_timeout()),
             _ => self.reply().map(Reply::busy_timeout),
         };
         limit.is_some_and(|limit| now.duration_since(self.since.unwrap_or(busy_since)) >= limit)
@@ -64,11 +64,7 @@ impl Writer {
         let writer = Arc::clone(self);
         runtime::spawn(Lane::Open, move || {
             let Some(_inside) = exit::enter() else { return };
-            let opened = catch_unwind(AssertUnwindSafe(|| {
-                let mut connection = Connection::open(&writer.path, Role::Writer)?;
-                connection.set_up(writer.synchronous, &writer.path)?;
-                Ok(connection)
-            }));
+            let opened = catch_unwind(AssertUnwindSafe(|| writer.profile.connect(Role::Writer)));
             match opened {
                 Ok(Ok(connection)) => {
                     writer.queue.lock().watch = Watch::new(Arc::clone(&connection.interrupt));

@@ -1,76 +1,116 @@
 //! Owns work that wants the database for itself: at the head of the queue, with the readers held back until none is on.
 
-use super::{Arc, Connection, Duration, Entry, Error, ErrorCode, Gate, Instant, Publish, Waiting, Work, Writer};
+use super::{
+    Arc, Connection, Duration, Entry, Error, ErrorCode, Gate, Instant, Publish, Readers, Reply, Waiting, Watch, Work,
+    Writer, runtime,
+};
 use crate::error::Result;
 use crate::migrate::Plan;
 
 /// How long it waits for the reads that are on; new ones wait for it meanwhile.
 const WAIT_FOR_READS: Duration = Duration::from_secs(30);
+/// How long it waits for another gate before it asks again.
+const ASK_AGAIN: Duration = Duration::from_millis(2);
 
-/// Migrations of somebody who has joined an open database.
+/// Something that is done while nobody else works on the database.
+pub(crate) trait Job: Send {
+    /// What it is, for messages.
+    fn name(&self) -> &'static str;
+
+    /// Who waits for it, if that is one operation.
+    fn reply(&self) -> Option<&Reply> {
+        None
+    }
+
+    /// How long it waits for a lock of another process.
+    fn busy_timeout(&self) -> Duration;
+
+    /// Whether there is anything to do, found by reading only: nobody is held back before.
+    fn is_needed(&self, _connection: &Connection) -> Result<bool> {
+        Ok(true)
+    }
+
+    /// Does it, on the connection of the writer, and gives back that or another in its place; without one the writer opens
+    /// one. No read is on. Busy: called again later.
+    fn run(&mut self, connection: Box<Connection>, readers: &Readers) -> (Option<Box<Connection>>, Result<()>);
+
+    /// Tells who waits for it.
+    fn done(self: Box<Self>, outcome: Result<()>);
+}
+
+/// A job on its way.
 pub(crate) struct Exclusive {
-    plan: Plan,
+    pub(super) job: Box<dyn Job>,
     /// Held once no reader is on.
     gate: Option<Gate>,
-    pub(super) busy_timeout: Duration,
-    done: Box<dyn FnOnce(Result<()>) + Send>,
+    submitted: Instant,
 }
 
 impl Exclusive {
     pub(super) fn fail(self, error: &Error) {
-        (self.done)(Err(error.clone()));
+        drop(self.gate);
+        self.job.done(Err(error.clone()));
     }
 }
 
 impl Writer {
-    /// Queues `plan`, which is only run if it has something to do.
-    pub(crate) fn submit_exclusive(
-        self: &Arc<Self>,
-        plan: Plan,
-        busy_timeout: Duration,
-        done: Box<dyn FnOnce(Result<()>) + Send>,
-    ) {
-        self.submit(Work::Exclusive(Box::new(Exclusive { plan, gate: None, busy_timeout, done })));
+    /// Queues a job, which is only run if it has something to do.
+    pub(crate) fn submit_exclusive(self: &Arc<Self>, job: Box<dyn Job>) {
+        self.submit(Work::Exclusive(Box::new(Exclusive { job, gate: None, submitted: Instant::now() })));
     }
 
     /// Runs it if the readers are held back, else has them held back if it has anything to do.
     pub(super) fn run_exclusive(
         self: &Arc<Self>,
-        mut connection: Box<Connection>,
+        connection: Box<Connection>,
         seq: u64,
         since: Option<Instant>,
-        exclusive: Box<Exclusive>,
+        mut exclusive: Box<Exclusive>,
     ) -> Option<(Box<Connection>, Publish)> {
-        let ran = match &exclusive.gate {
-            None => exclusive.plan.is_needed(&connection),
-            Some(_) => exclusive.plan.run(&mut connection).map(|()| false),
+        let given_up = exclusive.job.reply().and_then(Reply::given_up);
+        let (connection, ran) = match (given_up, &exclusive.gate) {
+            (Some(error), _) => (Some(connection), Err(error)),
+            (None, None) => match exclusive.job.is_needed(&connection) {
+                Ok(true) => {
+                    self.hold_readers_back(exclusive);
+                    return Some((connection, Box::new(|| {})));
+                }
+                checked => (Some(connection), checked.map(drop)),
+            },
+            (None, Some(_)) => exclusive.job.run(connection, &self.readers),
         };
-        match ran {
-            Ok(false) => {
-                let Exclusive { gate, done, .. } = *exclusive;
-                connection.changes.clear();
-                Some((
-                    connection,
-                    Box::new(move || {
-                        drop(gate);
-                        done(Ok(()));
-                    }),
-                ))
-            }
-            Ok(true) => {
-                let writer = Arc::clone(self);
-                let held = move |held: Result<Gate, u64>| writer.readers_held_back(held, exclusive);
-                self.readers.hold_back(WAIT_FOR_READS, Box::new(held));
-                Some((connection, Box::new(|| {})))
-            }
-            Err(error) if error.is_busy() => {
+        match (connection, ran) {
+            (Some(connection), Err(error)) if error.is_busy() => {
                 let work = Waiting { since, alone: false, work: Work::Exclusive(exclusive) };
                 self.queue.lock().line.put_back(Entry { seq, revocations: 0, seen: None, work });
                 self.wait(connection, &error);
                 None
             }
-            Err(error) => Some((connection, Box::new(move || exclusive.fail(&error)))),
+            (Some(mut connection), ran) => {
+                connection.changes.clear();
+                self.watch_anew(&connection);
+                Some((connection, finished(*exclusive, ran)))
+            }
+            (None, ran) => {
+                finished(*exclusive, ran)();
+                self.reopen();
+                None
+            }
         }
+    }
+
+    /// The writer has another connection: looked at from now on.
+    fn watch_anew(&self, connection: &Connection) {
+        let mut queue = self.queue.lock();
+        if !Arc::ptr_eq(&queue.watch.interrupt, &connection.interrupt) {
+            queue.watch = Watch::new(Arc::clone(&connection.interrupt));
+        }
+    }
+
+    fn hold_readers_back(self: &Arc<Self>, exclusive: Box<Exclusive>) {
+        let writer = Arc::clone(self);
+        let held = move |held: Result<Gate, u64>| writer.readers_held_back(held, exclusive);
+        self.readers.hold_back(WAIT_FOR_READS, Box::new(held));
     }
 
     fn readers_held_back(self: &Arc<Self>, held: Result<Gate, u64>, mut exclusive: Box<Exclusive>) {
@@ -79,10 +119,54 @@ impl Writer {
                 exclusive.gate = Some(gate);
                 self.put_first(Work::Exclusive(exclusive));
             }
-            Err(_) => exclusive.fail(&Error::new(
-                ErrorCode::Busy,
-                "pending migrations want the database without readers, and a read was on for all of 30 s",
-            )),
+            // Somebody else holds them back, for a moment.
+            Err(0) if exclusive.submitted.elapsed() < WAIT_FOR_READS => {
+                let writer = Arc::clone(self);
+                runtime::after(ASK_AGAIN, move || writer.hold_readers_back(exclusive));
+            }
+            Err(_) => {
+                let name = exclusive.job.name();
+                let why = format!("{name} wants the database without readers, and a read was on for all of 30 s");
+                exclusive.fail(&Error::new(ErrorCode::Busy, why));
+            }
         }
+    }
+}
+
+fn finished(exclusive: Exclusive, ran: Result<()>) -> Publish {
+    let Exclusive { job, gate, .. } = exclusive;
+    Box::new(move || {
+        drop(gate);
+        job.done(ran);
+    })
+}
+
+/// Migrations of somebody who has joined an open database, or a way back.
+pub(crate) struct Migrating {
+    pub(crate) plan: Plan,
+    pub(crate) busy_timeout: Duration,
+    pub(crate) done: Box<dyn FnOnce(Result<()>) + Send>,
+}
+
+impl Job for Migrating {
+    fn name(&self) -> &'static str {
+        "a migration"
+    }
+
+    fn busy_timeout(&self) -> Duration {
+        self.busy_timeout
+    }
+
+    fn is_needed(&self, connection: &Connection) -> Result<bool> {
+        self.plan.is_needed(connection)
+    }
+
+    fn run(&mut self, mut connection: Box<Connection>, _readers: &Readers) -> (Option<Box<Connection>>, Result<()>) {
+        let ran = self.plan.run(&mut connection);
+        (Some(connection), ran)
+    }
+
+    fn done(self: Box<Self>, outcome: Result<()>) {
+        (self.done)(outcome);
     }
 }

@@ -110,7 +110,8 @@ impl Waiting {
             | Work::Begin { reply, .. }
             | Work::Closure { reply, .. }
             | Work::Checkpoint(Asked { reply, .. }) => Some(reply),
-            Work::Truncate { .. } | Work::Exclusive(_) | Work::Close { .. } => None,
+            Work::Exclusive(exclusive) => exclusive.job.reply(),
+            Work::Truncate { .. } | Work::Close { .. } => None,
         }
     }
 

@@ -14,8 +14,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use sqlflow_core::wire::{
-    Body, Cell, Changed, Checkpointed, Completion, Entry, Flags, Granted, Kind, Migrated, NO_REPLY, Param, RequestHead,
-    Value, encode_request,
+    Body, Cell, Changed, Checkpointed, Completion, Entry, Flags, Granted, Kind, Migrated, NO_REPLY, Param, Problem,
+    RequestHead, Value, encode_request,
 };
 use sqlflow_core::{CheckpointMode, Client, Drained, ErrorCode, Listening, OpenOptions, Storage};
 
@@ -36,6 +36,8 @@ pub enum Answer {
     Checkpointed(Checkpointed),
     Migrated(Migrated),
     History(Vec<Entry>),
+    Progress,
+    Verified(Vec<Problem>),
     Error { code: ErrorCode, sqlite: i32, message: String },
 }
 
@@ -463,7 +465,7 @@ impl Env {
                 }
                 *rows = std::mem::take(parts);
             }
-            if op == NO_REPLY || matches!(answer, Answer::Migrated(_)) {
+            if op == NO_REPLY || matches!(answer, Answer::Migrated(_) | Answer::Progress) {
                 self.news.push_back(answer);
                 continue;
             }
@@ -535,6 +537,8 @@ fn answer_of(body: &Body<'_>) -> Answer {
         Body::Checkpointed(checkpoint) => Answer::Checkpointed(checkpoint),
         Body::Migrated(ref migrated) => Answer::Migrated(migrated.clone()),
         Body::History(ref entries) => Answer::History(entries.clone()),
+        Body::Progress { .. } => Answer::Progress,
+        Body::Verified(ref problems) => Answer::Verified(problems.clone()),
         Body::Opened { handle, generation, .. } => {
             Answer::Opened(Target { index: handle, generation, transaction: false })
         }

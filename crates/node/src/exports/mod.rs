@@ -1,5 +1,6 @@
 //! The functions JavaScript sees, one file per noun; each only translates.
 
+mod copies;
 mod database;
 mod migrations;
 mod process;
@@ -28,6 +29,11 @@ pub(crate) fn define(scope: Scope<'_>, object: Value<'_>, bridge: &Bridge) -> Re
     bridge.define::<3, migrations::History>(scope, object)?;
     bridge.define::<4, migrations::RollbackMigrations>(scope, object)?;
     bridge.define::<3, database::Listen>(scope, object)?;
+    bridge.define::<4, copies::Rekey>(scope, object)?;
+    bridge.define::<4, copies::Vacuum>(scope, object)?;
+    bridge.define::<4, copies::Backup>(scope, object)?;
+    bridge.define::<3, copies::Verify>(scope, object)?;
+    bridge.define::<4, copies::Convert>(scope, object)?;
     bridge.define::<1, process::ProcessExit>(scope, object)?;
     bridge.define::<0, process::Info>(scope, object)
 }

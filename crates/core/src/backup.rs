@@ -1,0 +1,164 @@
+//! Owns copies of an open database: one snapshot of it, beside its writers, with the same key, another or none.
+//!
+//! The copy is made under a name of its own, checked, and synced before it gets the name that was asked for.
+
+use std::path::Path;
+
+use rusqlite::backup::{Backup, StepResult};
+
+use crate::beside::{Answer, Watcher};
+use crate::config::OpenOptions;
+use crate::connection::{Connection, Profile, Role, from_rusqlite};
+use crate::error::{Error, ErrorCode, Result};
+use crate::key::{Cipher, Keyspec};
+use crate::location;
+use crate::place::Place;
+
+/// Pages between two looks at who waits for it.
+const PAGES_PER_STEP: i32 = 256;
+/// Phases, as JavaScript knows them.
+const COPYING: u32 = 0;
+const CHECKING: u32 = 1;
+
+/// What a copy is encrypted with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CopyKey {
+    /// With the key of the source, if that has one.
+    Same,
+    /// With nothing.
+    None,
+    /// With this key.
+    Other(Cipher),
+}
+
+/// What is asked of a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupOptions {
+    /// Where it goes.
+    pub path: String,
+    /// Its key.
+    pub key: CopyKey,
+    /// A file of that name is replaced. Otherwise it is [`ErrorCode::FileExists`].
+    pub overwrite: bool,
+}
+
+/// Copies the database of `profile`.
+pub(crate) fn backup(profile: &Profile, options: &BackupOptions, watcher: &Watcher) -> Result<Answer> {
+    let target = location::resolve(&options.path, &OpenOptions::default())?;
+    let place = Place::claim(&target, options.overwrite)?;
+    let source_key = profile.keys.keyspec();
+    let mut key = match &options.key {
+        CopyKey::Same => source_key.as_deref().map(Keyspec::current).transpose()?,
+        CopyKey::None => None,
+        CopyKey::Other(cipher) => Some(Keyspec::of(cipher)),
+    };
+    let mut source = profile.connect(Role::Copier)?;
+    source.begin_pinned()?;
+    // Pages are copied as they are unless one side is encrypted and the other is not, or otherwise.
+    let alike = source_key.as_ref().map(|key| key.version()) == key.as_ref().map(Keyspec::version);
+    if alike {
+        let derived = copy_pages(&mut source, place.temporary(), key.as_ref(), watcher)?;
+        key = derived.or(key);
+    } else {
+        export(&mut source, place.temporary(), key.as_ref(), watcher)?;
+    }
+    // What was copied is what was written, or there is no copy.
+    source.check_pages()?;
+    source.rollback()?;
+    drop(source);
+    check(place.temporary(), key.as_ref(), watcher)?;
+    place.publish()?;
+    Ok(Answer::Done)
+}
+
+/// Page by page. Pages of an encrypted file are encrypted anew, with the key of the copy; gives what was derived of it.
+fn copy_pages(
+    source: &mut Connection,
+    target: &Path,
+    key: Option<&Keyspec>,
+    watcher: &Watcher,
+) -> Result<Option<Keyspec>> {
+    let failed = |error: rusqlite::Error| from_rusqlite(&error, "the copy cannot be written");
+    let profile = Profile::new(target.to_path_buf(), &OpenOptions::default());
+    let mut copy = Connection::open_with(&profile, Role::Copier, key)?;
+    // It is given up as a whole if anything fails, and synced as a whole before it gets its name.
+    copy.db().execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;").map_err(failed)?;
+    {
+        let backup = Backup::new(source.db(), copy.db_mut()).map_err(failed)?;
+        loop {
+            watcher.check()?;
+            let step = backup.step(PAGES_PER_STEP).map_err(failed)?;
+            let progress = backup.progress();
+            let count = |pages: i32| u64::try_from(pages).unwrap_or_default();
+            watcher.report(COPYING, count(progress.pagecount - progress.remaining), count(progress.pagecount));
+            match step {
+                StepResult::Done => break,
+                StepResult::More => {}
+                _ => return Err(Error::new(ErrorCode::Io, "the copy cannot be written: its file is locked")),
+            }
+        }
+    }
+    copy.check_pages()?;
+    Ok(key.and_then(|key| copy.derived(key)))
+}
+
+/// Statement by statement, by SQLCipher's own function.
+fn export(source: &mut Connection, target: &Path, key: Option<&Keyspec>, watcher: &Watcher) -> Result<()> {
+    let failed = |error: rusqlite::Error| from_rusqlite(&error, "the copy cannot be written");
+    let number = |source: &Connection, pragma: &str| -> Result<i64> {
+        source.db().query_row(&format!("PRAGMA main.{pragma}"), [], |row| row.get(0)).map_err(failed)
+    };
+    let auto_vacuum = number(source, "auto_vacuum")?;
+    let user_version = number(source, "user_version")?;
+    let application_id = number(source, "application_id")?;
+    let pages = source.page_count()?;
+    // The snapshot is pinned again once the other file is there: ATTACH is refused inside a transaction.
+    source.rollback()?;
+    source.with_attached(|source| {
+        let path = target.to_string_lossy();
+        let secret = key.map_or(&b""[..], Keyspec::bytes);
+        let secret = str::from_utf8(secret).unwrap_or_default();
+        source.db().execute("ATTACH ?1 AS copy KEY ?2", rusqlite::params![path, secret]).map_err(failed)?;
+        let exported = (|| {
+            let settings = format!(
+                "PRAGMA copy.auto_vacuum = {auto_vacuum}; PRAGMA copy.journal_mode = OFF; PRAGMA copy.synchronous = OFF;"
+            );
+            source.db().execute_batch(&settings).map_err(failed)?;
+            source.begin_pinned()?;
+            source.run_watched(watcher, COPYING, pages, |source| {
+                let exported = source.db().query_row("SELECT sqlcipher_export('copy')", [], |_| Ok(()));
+                exported.map_err(|error| source.explained(failed(error)))?;
+                source.check_pages()
+            })?;
+            let numbers = format!(
+                "PRAGMA copy.user_version = {user_version}; PRAGMA copy.application_id = {application_id};"
+            );
+            source.db().execute_batch(&numbers).map_err(failed)?;
+            source.commit()
+        })();
+        if exported.is_err() {
+            source.rollback()?;
+        }
+        let detached = source.db().execute_batch("DETACH copy").map_err(failed);
+        exported.and(detached)
+    })
+}
+
+/// Looks at the copy with a connection of its own: every tree is sound, and the log is in place for those who open it.
+pub(crate) fn check(copy: &Path, key: Option<&Keyspec>, watcher: &Watcher) -> Result<()> {
+    let profile = Profile::new(copy.to_path_buf(), &OpenOptions::default());
+    let mut connection = Connection::open_with(&profile, Role::Writer, key)?;
+    connection.set_up(&profile)?;
+    let pages = connection.page_count()?;
+    let found = connection.run_watched(watcher, CHECKING, pages, |connection| {
+        let check = connection.db().query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0));
+        check.map_err(|error| connection.explained(from_rusqlite(&error, "the copy cannot be read")))
+    })?;
+    connection.check_pages()?;
+    if found != "ok" {
+        let why = format!("the database is damaged, and was not copied: {found}");
+        return Err(Error::new(ErrorCode::CorruptDatabase, why));
+    }
+    watcher.report_now(CHECKING, pages, pages);
+    Ok(())
+}
