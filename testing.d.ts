@@ -14,7 +14,7 @@ export interface TestDatabaseOptions extends Omit<OpenOptions, 'create' | 'readO
  *
  * Costs a few milliseconds at most with its close. `migrations` are run once per thread and source; every further
  * database begins as a copy of that file, so that what a migration has made of `random()` or the time is the same in all
- * of them. With `onMigration` they are run each time. Nothing has to survive a power cut here, so `synchronous` is
+ * of them. With `onMigration`, a key or `autoVacuum` they are run each time. Nothing has to survive a power cut here, so `synchronous` is
  * `'normal'` unless it is given.
  *
  * @throws what `Database.open` rejects with

@@ -37,7 +37,7 @@ const loose = (options: unknown) => options as OpenOptions;
 
 /** The bytes of a closed database of several pages; its table `t` has 100 rows. */
 async function sound(scratch: Scratch): Promise<Buffer> {
-  const db = await scratch.open('sound.db');
+  const db = await scratch.open('sound.db', { key: undefined });
   await db.exec(`CREATE TABLE t (a INTEGER PRIMARY KEY, b);
     INSERT INTO t SELECT value, hex(zeroblob(300)) FROM json_each('[${Array.from({ length: 100 }, (_, n) => n)}]')`);
   await db.close();
@@ -245,7 +245,7 @@ describe('a file the user may not use', { skip: posix }, () => {
 
   /** A closed database with the given mode; `journal: 'delete'` as other programs leave theirs. */
   async function file(scratch: Scratch, name: string, mode: number, journal: 'wal' | 'delete' = 'wal'): Promise<void> {
-    const db = await scratch.open(name);
+    const db = await scratch.open(name, { key: undefined });
     await db.exec('CREATE TABLE t (a)');
     await db.close();
     if (journal === 'delete') {

@@ -7,6 +7,9 @@ import { forEachForm } from './fixtures/forms.mjs';
 import { refused } from './fixtures/refusal.mjs';
 import { assertUntouched, byEveryWay, test } from './fixtures/user-sql.mjs';
 
+/** The whole run has its databases encrypted. */
+const isEncrypted = process.env['SQLFLOW_TEST_KEY'] !== undefined;
+
 describe('pragmas that set something', () => {
   const settings = [
     'journal_mode = DELETE',
@@ -157,7 +160,8 @@ describe('pragmas that tell something', () => {
     ['PRAGMA trusted_schema', [{ trusted_schema: 0 }]],
     ['PRAGMA synchronous', [{ synchronous: 2 }]],
     ['PRAGMA encoding', [{ encoding: 'UTF-8' }]],
-    ['PRAGMA page_size', [{ page_size: 4096 }]],
+    // SQLCipher answers for its files.
+    ['PRAGMA page_size', isEncrypted ? [{ cipher_page_size: '4096' }] : [{ page_size: 4096 }]],
     ['PRAGMA integrity_check', [{ integrity_check: 'ok' }]],
     ['PRAGMA quick_check(t)', [{ quick_check: 'ok' }]],
     ['PRAGMA foreign_key_check', []],

@@ -107,8 +107,9 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
    * is as it was before the one that failed, and nothing stays open.
    *
    * @param path the file, relative to the working directory
-   * @throws OptionError for an option that is unknown or not accepted; CannotOpenError, NotADatabaseError,
-   *   CorruptDatabaseError or IoError for the file; BusyError when another process held it for `busyTimeoutMs`;
+   * @throws OptionError for an option that is unknown or not accepted; KeyNotAvailableError when the key provider has none;
+   *   WrongKeyError, NotEncryptedError, ForeignCipherFormatError, and NotADatabaseError for one that is encrypted and opened
+   *   without a key, or no database at all; CannotOpenError, CorruptDatabaseError or IoError for the file; BusyError when another process held it for `busyTimeoutMs`;
    *   OptionsConflictError when it is open in this process with other options; MigrationSourceError for migrations that
    *   are wrong in themselves, before the file is touched; MigrationFailedError for one that could not be run;
    *   MigrationDivergentError, MigrationMissingError and DatabaseNewerThanCodeError when they do not fit those that the
@@ -396,8 +397,9 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
    * rights for the owner alone, checked from end to end, synced, and only then gets the name: nobody ever finds half a
    * copy there, whenever the process ends. What a killed one leaves is called `<name>.<16 digits>.tmp`.
    *
-   * Runs on a thread of the engine. A copy with another kind of encryption is made row by row, one with the same kind page
-   * by page, which is several times faster.
+   * Runs on a thread of the engine. A copy of the same kind, encrypted as plain, is made page by page. One from plain to
+   * encrypted or back, or from an older SQLCipher, is made row by row: it is slower, and row ids that no column names
+   * (`INTEGER PRIMARY KEY`) may be other ones then, as after a VACUUM.
    *
    * @param path where it goes, relative to the working directory; its folder is made if it is missing
    * @throws FileExistsError without `overwrite`; CannotOpenError when the target is open in this process, or a log lies
@@ -419,13 +421,13 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
    * Encrypts the file with another key, of which every later open must have proof. The old one is worthless then, but for
    * copies of the file.
    *
-   * It takes its turn at the writer, waits for the reads that are on, and has the file for itself until it is done; other
-   * calls wait. Killed at any instant, the file has either key, whole. Before, every page is authenticated, and after it,
+   * It takes its turn at the writer, waits for the reads that are on, for at most 30 s, and has the file for itself until it
+   * is done; other calls wait. Killed at any instant, the file has either key, whole. Before, every page is authenticated, and after it,
    * again, by a connection that knows the new key only.
    *
    * @param newKey 32 bytes, or `{ passphrase }`
    * @throws NotEncryptedError for a plain file; CorruptDatabaseError for a damaged one, whose key stays; BusyError when
-   *   another process, a backup or a verify has the file for all of `busyTimeoutMs`; OptionError; ReentrantAccessError
+   *   another process, a backup or a verify has the file for all of `busyTimeoutMs`, or a read is on for 30 s; OptionError; ReentrantAccessError
    *   inside a closure; ReadOnlyDatabaseError; DatabaseClosedError
    */
   async rekey(newKey: NewKey): Promise<void> {
@@ -441,11 +443,11 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
   /**
    * Writes the file anew without its holes, and cuts it; with `incrementalPages` it gives back some free pages only.
    *
-   * It takes its turn at the writer, waits for the reads that are on, and has the file for itself until it is done; other
-   * calls wait. It needs room for a second copy of the data on the disk, and for an encrypted file in memory as well,
-   * where nothing is spilled in clear.
+   * It takes its turn at the writer, waits for the reads that are on, for at most 30 s, and has the file for itself until it
+   * is done; other calls wait. It needs room for two more copies of the data on the disk, one of them in memory for an
+   * encrypted file, where nothing is spilled in clear. Row ids that no column names (`INTEGER PRIMARY KEY`) may change.
    *
-   * @throws IoError when the disk is full, and nothing has changed; BusyError; OptionError; ReentrantAccessError inside a
+   * @throws IoError when the disk is full, and nothing has changed; BusyError, also when a read is on for 30 s; OptionError; ReentrantAccessError inside a
    *   closure; ReadOnlyDatabaseError; DatabaseClosedError
    */
   async vacuum(options?: VacuumOptions): Promise<void> {
@@ -458,7 +460,9 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
    * Checks the whole database, on a snapshot, while writers and readers go on: that every page is what was written with
    * its key, that SQLite finds all of it sound, that rows refer to rows that are there.
    *
-   * What is wrong is data and no error; `CorruptDatabaseError` comes only when it cannot even be begun.
+   * What is wrong is data and no error; `CorruptDatabaseError` comes only when it cannot even be begun. When pages are not
+   * what was written, what SQLite would say of them is left out. With `readOnly` nothing is written either; otherwise the
+   * log is copied into the file first, as far as nobody is in the way.
    *
    * @throws AbortError; BusyError; IoError; OptionError; DatabaseClosedError
    */
@@ -477,8 +481,8 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
    * again; a file that is converted already is left as it is.
    *
    * @param path the file, relative to the working directory
-   * @throws WrongKeyError; CorruptDatabaseError when any page is not what was written with the key, and the file is as it
-   *   was; ForeignCipherFormatError for pages of another size than 4096 and for a journal that its own program must see
+   * @throws WrongKeyError; CorruptDatabaseError when any page is not what was written with the key, and the file has the
+   *   other format still, its log applied; ForeignCipherFormatError for pages of another size than 4096 and for a journal that its own program must see
    *   to; BusyError when another process has it open; CannotOpenError, also when it is open in this process; IoError;
    *   OptionError
    */

@@ -66,8 +66,8 @@ function ownBrand(prototype: unknown): unknown {
 }
 
 /**
- * SQLite refused the statement or failed while running it: a syntax error, a missing table, a type mismatch, a
- * full disk. `sqliteCode` and `offset` say more.
+ * SQLite refused the statement or failed while running it: a syntax error, a missing table, a type mismatch.
+ * `sqliteCode` and `offset` say more.
  */
 export class SqlError extends SqlflowError {
   override readonly code = 'SQL_ERROR';
@@ -140,7 +140,7 @@ export class DatabaseClosedError extends SqlflowError {
 
 /**
  * The file is already open in this process with options that cannot differ (`synchronous`, `readers`,
- * `maxQueued`, `logLimitBytes`, `readOnly`).
+ * `maxQueued`, `logLimitBytes`, `readOnly`, `secureDelete`, `cipherCompatibility`).
  */
 export class OptionsConflictError extends SqlflowError {
   override readonly code = 'OPTIONS_CONFLICT';
@@ -156,7 +156,7 @@ export class CorruptDatabaseError extends SqlflowError {
   override readonly code = 'CORRUPT_DATABASE';
 }
 
-/** The file is not an SQLite database. */
+/** The file is not an SQLite database, or it is encrypted and was opened without a key; nobody can tell which. */
 export class NotADatabaseError extends SqlflowError {
   override readonly code = 'NOT_A_DATABASE';
 }
@@ -187,7 +187,7 @@ export class CannotOpenError extends SqlflowError {
   override readonly code = 'CANNOT_OPEN';
 }
 
-/** Reading or writing the file failed. */
+/** Reading or writing the file failed, or the disk is full. */
 export class IoError extends SqlflowError {
   override readonly code = 'IO';
 }

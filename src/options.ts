@@ -140,6 +140,7 @@ export interface OpenOptions {
   /**
    * What becomes of pages that hold nothing any more, for a file that this open makes: `'none'` (default), they are used
    * again; `'full'`, the file shrinks at every commit; `'incremental'`, it shrinks by `db.vacuum({ incrementalPages })`.
+   * Not for an encrypted file: of one with `auto_vacuum` SQLCipher takes a page of zeros for a page that was written.
    */
   autoVacuum?: 'none' | 'full' | 'incremental' | undefined;
 }
@@ -307,6 +308,13 @@ export function checkOpenOptions(options: unknown, memory: boolean): CheckedOpen
   const given = record(options, 'options');
   checkNames(given, OPEN_NAMES, 'option');
   const readOnly = boolean(given, 'readOnly', false);
+  const keys = checkKeyOptions(given);
+  const autoVacuum = oneOf(given, 'autoVacuum', ['none', 'full', 'incremental'], 'none');
+  if (keys !== undefined && autoVacuum !== 'none') {
+    throw new OptionError(
+      `autoVacuum: '${autoVacuum}' cannot be had with a key: SQLCipher would take a damaged page of zeros for data; use db.vacuum()`,
+    );
+  }
   if (memory && readOnly) throw new OptionError("readOnly: true makes no sense for ':memory:', which is always empty");
   return {
     native: {
@@ -326,7 +334,7 @@ export function checkOpenOptions(options: unknown, memory: boolean): CheckedOpen
       migrationHistory: oneOf(given, 'migrationHistory', ['sqlflow', 'goose'], 'sqlflow'),
       cipher: undefined,
       secureDelete: boolean(given, 'secureDelete', false),
-      autoVacuum: oneOf(given, 'autoVacuum', ['none', 'full', 'incremental'], 'none'),
+      autoVacuum,
     },
     bigint: boolean(given, 'bigint', false),
     captureStacks: boolean(given, 'captureStacks', false),
@@ -334,7 +342,7 @@ export function checkOpenOptions(options: unknown, memory: boolean): CheckedOpen
     querier: querier(given['querier']),
     migrations: checkMigrations(given['migrations']),
     onMigration: onMigration(given),
-    keys: checkKeyOptions(given),
+    keys,
   };
 }
 

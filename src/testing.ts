@@ -29,7 +29,7 @@ const templates = new Map<string, Promise<string>>();
  *
  * Costs a few milliseconds at most with its close. `migrations` are run once per thread and source; every further
  * database begins as a copy of that file, so that what a migration has made of `random()` or the time is the same in all
- * of them. With `onMigration` they are run each time. Nothing has to survive a power cut here, so `synchronous` is
+ * of them. With `onMigration`, a key or `autoVacuum` they are run each time. Nothing has to survive a power cut here, so `synchronous` is
  * `'normal'` unless it is given.
  *
  * @throws what `Database.open` rejects with
@@ -67,6 +67,9 @@ export async function testDatabase(options?: TestDatabaseOptions): Promise<Datab
 async function templateFor(options: TestDatabaseOptions): Promise<string | undefined> {
   const { migrations, migrationHistory = 'sqlflow', onMigration } = options;
   if (migrations === undefined || onMigration !== undefined) return undefined;
+  // A template is a plain file, as most are.
+  const { key: secret = options.passphrase, autoVacuum } = options;
+  if (secret !== undefined || autoVacuum !== undefined) return undefined;
   const key = `${migrationHistory} ${await sources.idOf(migrations)}`;
   let template = templates.get(key);
   if (template === undefined) {

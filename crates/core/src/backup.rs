@@ -52,10 +52,10 @@ pub(crate) fn backup(profile: &Profile, options: &BackupOptions, watcher: &Watch
         CopyKey::None => None,
         CopyKey::Other(cipher) => Some(Keyspec::of(cipher)),
     };
-    let mut source = profile.connect(Role::Copier)?;
-    source.begin_pinned()?;
     // Pages are copied as they are unless one side is encrypted and the other is not, or otherwise.
     let alike = source_key.as_ref().map(|key| key.version()) == key.as_ref().map(Keyspec::version);
+    let mut source = profile.connect(if alike { Role::Reader } else { Role::Copier })?;
+    source.begin_pinned()?;
     if alike {
         let derived = copy_pages(&mut source, place.temporary(), key.as_ref(), watcher)?;
         key = derived.or(key);
@@ -82,7 +82,7 @@ fn copy_pages(
     let profile = Profile::new(target.to_path_buf(), &OpenOptions::default());
     let mut copy = Connection::open_with(&profile, Role::Copier, key)?;
     // It is given up as a whole if anything fails, and synced as a whole before it gets its name.
-    copy.db().execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;").map_err(failed)?;
+    copy.db().execute_batch("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF;").map_err(failed)?;
     {
         let backup = Backup::new(source.db(), copy.db_mut()).map_err(failed)?;
         loop {
@@ -108,7 +108,8 @@ fn export(source: &mut Connection, target: &Path, key: Option<&Keyspec>, watcher
     let number = |source: &Connection, pragma: &str| -> Result<i64> {
         source.db().query_row(&format!("PRAGMA main.{pragma}"), [], |row| row.get(0)).map_err(failed)
     };
-    let auto_vacuum = number(source, "auto_vacuum")?;
+    // Of an encrypted file with auto_vacuum SQLCipher takes a page of zeros for one that was written.
+    let auto_vacuum = if key.is_some() { 0 } else { number(source, "auto_vacuum")? };
     let user_version = number(source, "user_version")?;
     let application_id = number(source, "application_id")?;
     let pages = source.page_count()?;
@@ -116,12 +117,14 @@ fn export(source: &mut Connection, target: &Path, key: Option<&Keyspec>, watcher
     source.rollback()?;
     source.with_attached(|source| {
         let path = target.to_string_lossy();
-        let secret = key.map_or(&b""[..], Keyspec::bytes);
-        let secret = str::from_utf8(secret).unwrap_or_default();
-        source.db().execute("ATTACH ?1 AS copy KEY ?2", rusqlite::params![path, secret]).map_err(failed)?;
+        source.db().execute("ATTACH ?1 AS copy KEY ''", [path]).map_err(failed)?;
         let exported = (|| {
+            if let Some(key) = key {
+                // Not by ATTACH: nobody would wipe the memory of its parameter.
+                source.unlock_attached(c"copy", key)?;
+            }
             let settings = format!(
-                "PRAGMA copy.auto_vacuum = {auto_vacuum}; PRAGMA copy.journal_mode = OFF; PRAGMA copy.synchronous = OFF;"
+                "PRAGMA copy.auto_vacuum = {auto_vacuum}; PRAGMA copy.journal_mode = MEMORY; PRAGMA copy.synchronous = OFF;"
             );
             source.db().execute_batch(&settings).map_err(failed)?;
             source.begin_pinned()?;

@@ -14,7 +14,7 @@ use crate::connection::{Connection, File, Profile, Role, is_foreign};
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::{self, Cipher, Keyspec};
 use crate::location;
-use crate::place::{Place, sync_folder, with_suffix};
+use crate::place::{Place, is_in_use, sync_folder, with_suffix};
 use crate::registry;
 
 mod log;
@@ -86,8 +86,7 @@ fn check_page_size(header: &[u8; HEADER], path: &Path) -> Result<()> {
 /// A rollback journal that is in use holds what only its own program can undo.
 fn check_journal(path: &Path) -> Result<()> {
     let journal = with_suffix(path, "-journal");
-    let is_hot = fs::read(&journal).is_ok_and(|bytes| bytes.iter().take(28).any(|byte| *byte != 0));
-    if !is_hot {
+    if !is_in_use(&journal) {
         return Ok(());
     }
     let why = format!(

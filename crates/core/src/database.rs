@@ -41,13 +41,15 @@ pub(crate) struct Opening {
     plan: Option<Plan>,
     /// We have made the file, and remove it if it comes to nothing.
     created: bool,
+    /// There was nothing in the file when the connection was opened.
+    was_empty: bool,
 }
 
 impl Opening {
     pub(crate) fn new(path: PathBuf, options: OpenOptions, plan: Option<Plan>) -> Self {
         let plan = plan.filter(|_| !options.read_only);
         let profile = Arc::new(Profile::new(path, &options));
-        Self { profile, options, connection: None, plan, created: false }
+        Self { profile, options, connection: None, plan, created: false, was_empty: false }
     }
 
     /// One try. A busy error may be followed by another; any other leaves nothing behind.
@@ -77,13 +79,13 @@ impl Opening {
     fn try_open(&mut self) -> Result<Database> {
         let profile = Arc::clone(&self.profile);
         let role = if self.options.read_only { Role::Reader } else { Role::Writer };
-        let was_empty = is_empty(&profile.path);
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
                 if !self.options.read_only && self.options.create {
                     self.created |= create_file(&profile.path)?;
                 }
+                self.was_empty = is_empty(&profile.path);
                 Box::new(Connection::open(&profile, role)?)
             }
         };
@@ -92,7 +94,7 @@ impl Opening {
             _ => Ok(()),
         });
         if let Err(error) = ready.and_then(|()| connection.check_pages()) {
-            if error.code == ErrorCode::WrongKey && was_empty && !is_empty(&profile.path) {
+            if error.code == ErrorCode::WrongKey && self.was_empty && !is_empty(&profile.path) {
                 // Another process has made the file between our two looks, with a salt of its own.
                 drop(connection);
                 return self.try_open();
@@ -106,6 +108,7 @@ impl Opening {
             // From here on nothing is derived from a passphrase any more.
             profile.keys.set(cipher.key(), keyspec);
         }
+        profile.keys.proved();
         let OpenOptions { readers, max_queued, .. } = self.options;
         let readers = Arc::new(Readers::new(Arc::clone(&profile), readers, max_queued));
         let writer = match role {

@@ -3,8 +3,9 @@
 //! A raw key is used as it is. From a passphrase SQLCipher derives one, once per open file; the other connections get the
 //! result, the key, the HMAC key and the salt in SQLCipher's own notation (`x'..'`, 160 hexadecimal digits).
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use hmac::{Hmac, Mac};
@@ -191,15 +192,15 @@ impl Keyspec {
         Some(Self { bytes, compatibility: self.compatibility, of_passphrase: self.of_passphrase })
     }
 
-    /// Gives the handle its key; nothing is read yet.
+    /// Gives a database of the handle its key; nothing of it was read yet.
     ///
     /// # Safety
     ///
     /// `db` is an open handle used by this thread alone.
-    pub(crate) unsafe fn apply(&self, db: *mut ffi::sqlite3) -> c_int {
+    pub(crate) unsafe fn apply(&self, db: *mut ffi::sqlite3, name: &CStr) -> c_int {
         let length = c_int::try_from(self.bytes.len()).unwrap_or_default();
         // SAFETY: the caller's promise; SQLCipher copies the bytes before it returns.
-        unsafe { ffi::sqlite3_key_v2(db, c"main".as_ptr(), self.bytes.as_ptr().cast(), length) }
+        unsafe { ffi::sqlite3_key_v2(db, name.as_ptr(), self.bytes.as_ptr().cast(), length) }
     }
 
     /// Encrypts the file of the handle with this key instead of the one it has.
@@ -232,11 +233,6 @@ impl Keyspec {
                 "the file is of an older SQLCipher, which derives another key from its passphrase; give the key or passphrase of the copy",
             )),
         }
-    }
-
-    /// As `ATTACH .. KEY` takes it.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
     }
 
     /// The major version of SQLCipher whose settings the file has.
@@ -296,7 +292,11 @@ impl Proof {
 
 /// The key of an open database, which all its connections take theirs from; a rekey changes it.
 #[derive(Default)]
-pub(crate) struct KeyRing(Mutex<Option<Held>>);
+pub(crate) struct KeyRing {
+    held: Mutex<Option<Held>>,
+    /// The file was opened with it.
+    proved: AtomicBool,
+}
 
 struct Held {
     keyspec: Arc<Keyspec>,
@@ -306,17 +306,26 @@ struct Held {
 impl KeyRing {
     /// What a new connection of the database opens the file with; `None`: it is not encrypted.
     pub(crate) fn keyspec(&self) -> Option<Arc<Keyspec>> {
-        self.0.lock().as_ref().map(|held| Arc::clone(&held.keyspec))
+        self.held.lock().as_ref().map(|held| Arc::clone(&held.keyspec))
     }
 
     /// The file has this key from now on.
     pub(crate) fn set(&self, key: &Key, keyspec: Keyspec) {
-        *self.0.lock() = Some(Held { keyspec: Arc::new(keyspec), proof: Proof::of(key) });
+        *self.held.lock() = Some(Held { keyspec: Arc::new(keyspec), proof: Proof::of(key) });
+    }
+
+    /// The file was opened with it: what cannot be decrypted from now on is damaged.
+    pub(crate) fn proved(&self) {
+        self.proved.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_proved(&self) -> bool {
+        self.proved.load(Ordering::Acquire)
     }
 
     /// Whether one who joins the open database has proved to have its key.
     pub(crate) fn admits(&self, cipher: Option<&Cipher>, path: &str) -> Result<()> {
-        match (self.0.lock().as_ref(), cipher) {
+        match (self.held.lock().as_ref(), cipher) {
             (None, None) => Ok(()),
             (None, Some(_)) => Err(not_encrypted(path)),
             (Some(_), None) => Err(key_wanted(path)),
@@ -412,6 +421,6 @@ mod tests {
     #[test]
     fn a_raw_key_is_written_in_hexadecimal_digits() {
         let keyspec = Keyspec::of(&Cipher::current(Key::raw(&[0x0f; 32]).unwrap()));
-        assert_eq!(keyspec.bytes(), format!("x'{}'", "0f".repeat(32)).as_bytes());
+        assert_eq!(*keyspec.bytes, format!("x'{}'", "0f".repeat(32)).as_bytes());
     }
 }

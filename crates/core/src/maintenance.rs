@@ -52,20 +52,25 @@ impl Rekey {
             .map_err(failed)
     }
 
-    /// The new key on the file, proved by a connection that knows no other.
-    fn change(&self, connection: &Connection, cipher: &Cipher) -> Result<Connection> {
-        let keyspec = Keyspec::of(cipher);
+    /// Puts the new key on the file. On an error the old one is valid.
+    fn change(connection: &Connection, keyspec: &Keyspec) -> Result<()> {
+        let kept = |error: Error| {
+            let why = format!("the key was not changed, the old one is valid: {}", error.message);
+            Error { message: why, ..error }
+        };
         // SAFETY: the handle is open, in no transaction, and used by this thread alone.
         let code = unsafe { keyspec.rekey(connection.raw()) };
         if code != ffi::SQLITE_OK {
-            let error = sqlite_error(connection.raw(), code);
-            let why = format!("the key was not changed, the old one is valid: {}", error.message);
-            return Err(Error { message: why, ..error });
+            return Err(kept(sqlite_error(connection.raw(), code)));
         }
-        let fresh = Connection::open_with(&self.profile, Role::Writer, Some(&keyspec))?;
-        // Looks at the file itself, without a lock.
-        fresh.cipher_check()?;
-        Ok(fresh)
+        // SQLCipher does not look at the outcome of its COMMIT; the file does. Without a lock, and no other descriptor.
+        connection.cipher_check().map_err(kept)
+    }
+
+    /// A connection that knows the new key only has it proved. `None`: it cannot be had for a reason of its own.
+    fn prove(&self, keyspec: &Keyspec) -> Result<Option<Connection>> {
+        let Ok(fresh) = Connection::open_with(&self.profile, Role::Writer, Some(keyspec)) else { return Ok(None) };
+        fresh.cipher_check().map(|()| Some(fresh))
     }
 }
 
@@ -104,16 +109,20 @@ impl Job for Rekey {
             // not waited for: that is for the connection to come.
             return (None, Err(Error { sqlite: 0, ..error }));
         }
-        let changed = self.change(&connection, &cipher);
-        // Gives the lock back; an unfinished change is rolled back.
+        let keyspec = Keyspec::of(&cipher);
+        if let Err(error) = Self::change(&connection, &keyspec) {
+            // Its close rolls back what is not complete.
+            return (None, Err(Error { sqlite: 0, ..error }));
+        }
+        // Known to those who open a connection before the lock is given back.
+        let keyspec = connection.derived(&keyspec).unwrap_or(keyspec);
+        let proved = self.prove(&keyspec);
+        self.profile.keys.set(cipher.key(), keyspec);
         drop(connection);
-        match changed {
-            Ok(mut fresh) => {
-                let given = Keyspec::of(&cipher);
-                self.profile.keys.set(cipher.key(), fresh.derived(&given).unwrap_or(given));
-                // Another process has come in between: the connection that the writer opens waits for it.
-                let is_ready = fresh.set_up(&self.profile).is_ok();
-                (is_ready.then(|| Box::new(fresh)), Ok(()))
+        match proved {
+            // Another process has come in between: the connection that the writer opens waits for it.
+            Ok(fresh) => {
+                (fresh.and_then(|mut fresh| fresh.set_up(&self.profile).ok().map(|()| Box::new(fresh))), Ok(()))
             }
             Err(error) => (None, Err(Error { sqlite: 0, ..error })),
         }

@@ -48,7 +48,7 @@ impl Place {
     /// Syncs the file, which nobody has open any more, and gives it its name.
     pub(crate) fn publish(self) -> Result<()> {
         let failed = |error: io::Error| cannot(&self.target, &error);
-        fs::File::open(&self.temporary).and_then(|file| file.sync_all()).map_err(failed)?;
+        fs::OpenOptions::new().write(true).open(&self.temporary).and_then(|file| file.sync_all()).map_err(failed)?;
         check_free(&self.target, self.overwrite)?;
         if self.overwrite {
             fs::rename(&self.temporary, &self.target).map_err(failed)?;
@@ -90,6 +90,15 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Whether a log or a journal holds what would be taken for a part of the file beside it: the end of a transaction zeroes the
+/// header of a journal that is kept (<https://sqlite.org/pragma.html#pragma_journal_mode>).
+pub(crate) fn is_in_use(companion: &Path) -> bool {
+    let mut header = Vec::new();
+    let read =
+        fs::File::open(companion).and_then(|file| io::Read::read_to_end(&mut io::Read::take(file, 28), &mut header));
+    read.is_ok() && header.iter().any(|byte| *byte != 0)
+}
+
 /// Fails if a database is there that must not be replaced, or what another one has left would become part of ours.
 fn check_free(target: &Path, overwrite: bool) -> Result<()> {
     if !overwrite && fs::symlink_metadata(target).is_ok() {
@@ -97,7 +106,7 @@ fn check_free(target: &Path, overwrite: bool) -> Result<()> {
     }
     for companion in ["-wal", "-journal"] {
         let beside = with_suffix(target, companion);
-        if fs::metadata(&beside).is_ok_and(|file| file.len() > 0) {
+        if is_in_use(&beside) {
             let why = format!(
                 "{} cannot be replaced: {} is beside it, so another process has it open or has left it in the middle of its work; open and close it first",
                 target.display(),

@@ -4,7 +4,7 @@ use rusqlite::ffi;
 
 use crate::beside::{Answer, Watcher};
 use crate::connection::{CheckpointMode, Connection, Profile, Role, from_rusqlite};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::wire::{self, Check, Problem};
 
 /// Most problems of a kind that are listed.
@@ -14,15 +14,22 @@ const LOOKS: usize = 3;
 
 /// Checks the database of `profile`.
 pub(crate) fn verify(profile: &Profile, watcher: &Watcher) -> Result<Answer> {
-    let mut connection = profile.connect(Role::Copier)?;
-    // The cipher is checked in the file itself: what can go there from the log does.
-    let _ = connection.checkpoint(CheckpointMode::Passive);
+    let mut connection = profile.connect(if profile.read_only { Role::Reader } else { Role::Copier })?;
+    if !profile.read_only {
+        // The cipher is checked in the file itself: what can go there from the log does.
+        let _ = connection.checkpoint(CheckpointMode::Passive);
+    }
     connection.begin_pinned()?;
     let mut problems = Vec::new();
     let pages = connection.page_count()?;
     if connection.is_encrypted() {
         watcher.report_now(Check::Cipher as u32, 0, pages);
         problems.extend(cipher_problems(&connection, watcher)?);
+        if !problems.is_empty() {
+            // What SQLite would say of pages that nobody can read is noise.
+            connection.rollback()?;
+            return Ok(Answer::Record(Box::new(move |out, op| wire::verified(out, op, &problems))));
+        }
     }
     watcher.report_now(Check::Integrity as u32, 0, pages);
     let integrity = format!("PRAGMA integrity_check({MOST_PROBLEMS})");
@@ -85,7 +92,7 @@ fn rows(
 }
 
 fn is_damage(error: &Error) -> bool {
-    matches!(error.sqlite & 0xff, ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB)
+    error.code == ErrorCode::CorruptDatabase || error.sqlite & 0xff == ffi::SQLITE_NOTADB
 }
 
 fn violation(row: &rusqlite::Row<'_>) -> rusqlite::Result<String> {

@@ -4,7 +4,7 @@
 //! SQLCipher answers the first read of a page that it cannot authenticate with zeros and success, and fails only from then
 //! on. So whenever pages were read from the file, its status is asked for before anything leaves the engine or is committed.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 
 use rusqlite::ffi;
 
@@ -35,7 +35,7 @@ impl Connection {
     /// Gives the handle its key, before the first read.
     pub(super) fn unlock(&mut self, keyspec: &Keyspec) -> Result<()> {
         // SAFETY: the handle is open and used by this thread alone.
-        let code = unsafe { keyspec.apply(self.raw()) };
+        let code = unsafe { keyspec.apply(self.raw(), c"main") };
         if code != ffi::SQLITE_OK {
             return Err(Error::sqlite(ErrorCode::CannotOpen, "SQLCipher does not take the key", code));
         }
@@ -45,6 +45,16 @@ impl Connection {
             self.db.execute_batch(&pragma).map_err(|error| super::from_rusqlite(&error, "the cipher settings"))?;
         }
         Ok(())
+    }
+
+    /// Gives an attached database, of which nothing was read yet, a key.
+    pub(crate) fn unlock_attached(&self, name: &CStr, keyspec: &Keyspec) -> Result<()> {
+        // SAFETY: the handle is open and used by this thread alone.
+        let code = unsafe { keyspec.apply(self.raw(), name) };
+        if code == ffi::SQLITE_OK {
+            return Ok(());
+        }
+        Err(Error::sqlite(ErrorCode::CannotOpen, "SQLCipher does not take the key of the copy", code))
     }
 
     /// What the handle has derived of the key that it was given.
@@ -166,7 +176,8 @@ pub(crate) fn is_foreign(header: &[u8; 24]) -> bool {
         && [a, b, c] == FRACTIONS
 }
 
-fn damaged(sqlite: c_int) -> Error {
+/// A page could not be authenticated.
+pub(super) fn damaged(sqlite: c_int) -> Error {
     Error::sqlite(
         ErrorCode::CorruptDatabase,
         "the file is damaged: a page of it is not what was written with this key; nothing that was read from it is given",

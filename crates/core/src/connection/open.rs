@@ -9,7 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{OpenFlags, ffi};
 
-use super::cipher::Protection;
+use super::cipher::{Protection, damaged};
 use super::{Changes, Connection, EngineStatements, Role, from_rusqlite};
 use crate::authorizer::Authorizer;
 use crate::config::{AutoVacuum, OpenOptions, Synchronous};
@@ -42,6 +42,8 @@ pub(crate) struct Profile {
     /// Canonical path of the file.
     pub(crate) path: PathBuf,
     pub(crate) keys: KeyRing,
+    /// Opened `readOnly`: nobody changes anything in the file.
+    pub(crate) read_only: bool,
     synchronous: Synchronous,
     secure_delete: bool,
     auto_vacuum: AutoVacuum,
@@ -53,8 +55,8 @@ impl Profile {
         if let Some(cipher) = &options.cipher {
             keys.set(cipher.key(), Keyspec::of(cipher));
         }
-        let OpenOptions { synchronous, secure_delete, auto_vacuum, .. } = *options;
-        Self { path, keys, synchronous, secure_delete, auto_vacuum }
+        let OpenOptions { read_only, synchronous, secure_delete, auto_vacuum, .. } = *options;
+        Self { path, keys, read_only, synchronous, secure_delete, auto_vacuum }
     }
 
     /// Opens a connection and sets it up. Can be busy.
@@ -90,8 +92,8 @@ impl Connection {
         db.busy_timeout(std::time::Duration::ZERO).map_err(failed)?;
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true).map_err(failed)?;
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false).map_err(failed)?;
-        // Until the first read has shown that the key fits, its close leaves an encrypted file as it is.
-        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keyspec.is_some()).map_err(failed)?;
+        // Until the first read has shown that the key fits, its close leaves the file and its log as they are.
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
         for (limit, most) in LIMITS {
             db.set_limit(limit, most).map_err(failed)?;
         }
@@ -136,9 +138,11 @@ impl Connection {
     /// Can be busy; may then be called again.
     pub(crate) fn set_up(&mut self, profile: &Profile) -> Result<()> {
         let path = profile.path.display().to_string();
-        self.first_read(&path)?;
+        self.first_read(&path).map_err(|error| match error.code {
+            ErrorCode::WrongKey if profile.keys.is_proved() => damaged(ffi::SQLITE_NOTADB),
+            _ => error,
+        })?;
         let failed = |error: rusqlite::Error| from_rusqlite(&error, &format!("{path} cannot be opened"));
-        self.db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(failed)?;
         let encoding: String = self.db.query_row("PRAGMA encoding", [], |row| row.get(0)).map_err(failed)?;
         self.encoding = if encoding == "UTF-8" { Encoding::Utf8 } else { Encoding::Utf16 };
         // SQLCipher answers for its files, and by a text.
@@ -189,15 +193,30 @@ impl Connection {
     /// The first read, which shows whether the file is a database and the key fits.
     fn first_read(&mut self, path: &str) -> Result<()> {
         let read: rusqlite::Result<i64> = self.db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
-        let Err(error) = read else {
-            return self.check_pages().map_err(|_| key::wrong_key(path));
+        let failed = |error: rusqlite::Error| from_rusqlite(&error, &format!("{path} cannot be opened"));
+        let outcome = match read {
+            Ok(_) => self.check_pages().and_then(|()| self.check_size()).map_err(|_| key::wrong_key(path)),
+            Err(error) => {
+                let error = failed(error);
+                // Of an encrypted file SQLCipher's failures have many codes.
+                let is_of_the_key = self.is_encrypted() && !is_of_the_system(&error);
+                let found = error.code == ErrorCode::NotADatabase || is_of_the_key;
+                Err(if found { self.why_no_database(path) } else { error })
+            }
         };
-        let error = from_rusqlite(&error, &format!("{path} cannot be opened"));
-        let is_of_the_key = self.is_encrypted() && !error.is_busy() && self.explained(error.clone()) != error;
-        if error.code == ErrorCode::NotADatabase || is_of_the_key {
-            return Err(self.why_no_database(path));
+        let is_of_the_caller = outcome.as_ref().is_err_and(|error| error.code.is_of_the_caller());
+        if !is_of_the_caller {
+            self.db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(failed)?;
         }
-        Err(error)
+        outcome
+    }
+
+    /// SQLCipher takes what is shorter than a page for an empty file, and would write over it.
+    fn check_size(&self) -> Result<()> {
+        if self.is_encrypted() && self.page_count()? == 0 && self.file()?.size()? > 0 {
+            return Err(Error::new(ErrorCode::WrongKey, "the file is shorter than its first page"));
+        }
+        Ok(())
     }
 
     fn set_wal_hook(
@@ -206,4 +225,19 @@ impl Connection {
     ) -> rusqlite::Result<()> {
         self.db.wal_hook(Some(hook))
     }
+}
+
+/// Whether it is about the machine, and says nothing of what is in the file.
+fn is_of_the_system(error: &Error) -> bool {
+    matches!(
+        error.sqlite & 0xff,
+        ffi::SQLITE_BUSY
+            | ffi::SQLITE_LOCKED
+            | ffi::SQLITE_IOERR
+            | ffi::SQLITE_CANTOPEN
+            | ffi::SQLITE_PERM
+            | ffi::SQLITE_READONLY
+            | ffi::SQLITE_FULL
+            | ffi::SQLITE_INTERRUPT
+    )
 }
