@@ -26,8 +26,9 @@ import {
 import { refused } from './fixtures/refusal.mjs';
 import { digest, Scratch } from './fixtures/scratch.mjs';
 import { Folder } from './fixtures/transactions/folder.mjs';
+import { ForeignSqlite, noForeignSqlite } from './fixtures/transactions/foreign-sqlite.mjs';
 import { OtherProcess } from './fixtures/transactions/other-process.mjs';
-import { within } from './fixtures/transactions/within.mjs';
+import { until, within } from './fixtures/transactions/within.mjs';
 
 const KEY = Uint8Array.from({ length: 32 }, (_, n) => n * 5 + 1);
 const NEW_KEY = Uint8Array.from({ length: 32 }, (_, n) => 200 - n);
@@ -178,6 +179,12 @@ describe('a backup', () => {
     const other = await OtherProcess.with(t, target, PLAIN);
     await other.ask({ do: 'exec', sql: 'INSERT INTO t VALUES (1)' });
     await refused(() => db.backup(target, { overwrite: true }), CannotOpenError, /b\.db-wal is beside it/);
+    await other.ask({ do: 'checkpoint' });
+    // Its log is empty now, and would be what it writes next into.
+    const impatient = await scratch.open('a.db', { ...PLAIN, busyTimeoutMs: 50 });
+    await refused(() => impatient.backup(target, { overwrite: true }), BusyError, /another process has it open/);
+    await other.ask({ do: 'exec', sql: 'INSERT INTO t VALUES (2)' });
+    assert.deepEqual(await other.all('SELECT a FROM t'), [{ a: 1 }, { a: 2 }]);
     await other.kill();
     await refused(() => db.backup(target, { overwrite: true }), CannotOpenError, /b\.db-wal is beside it/);
     assert.deepEqual(names(scratch.path), ['a.db', 'b.db']);
@@ -236,6 +243,28 @@ describe('a backup', () => {
     await refused(() => cut, DatabaseClosedError, /timeoutMs of close/);
     await closing;
     assert.deepEqual([names(scratch.path), scratch.held()], [['a.db', 'b.db'], []]);
+  });
+
+  const unlessPlain = process.env['SQLFLOW_TEST_KEY'] === undefined ? noForeignSqlite : 'it is about a plain file';
+  it('of a file whose rows break what its tables demand is a good copy', { skip: unlessPlain }, async (t) => {
+    await using scratch = new Scratch();
+    const db = await scratch.open('a.db', {
+      ...PLAIN,
+      migrations: {
+        '1_x.sql': `-- +goose NO TRANSACTION\n-- +goose Up\nCREATE TABLE t (a CHECK (a > 0)); INSERT INTO t VALUES (1);`,
+      },
+    });
+    const other = new ForeignSqlite(t, db.path);
+    await other.all('PRAGMA ignore_check_constraints = ON');
+    await other.all('UPDATE t SET a = -1');
+    await other.close();
+    assert.match((await db.verify()).problems[0]?.message ?? '', /CHECK constraint failed/);
+    for (const asked of [{}, { key: KEY }]) {
+      await db.backup(scratch.file('b.db'), { ...asked, overwrite: true });
+      const copy = await scratch.open('b.db', { ...PLAIN, ...asked });
+      assert.deepEqual(await copy.all('SELECT a FROM t'), [{ a: -1 }]);
+      await copy.close();
+    }
   });
 
   it('of a damaged file does not come to be', async () => {
@@ -467,6 +496,47 @@ describe('rekey', () => {
     await other.kill();
     await shared.rekey(NEW_KEY);
     assert.deepEqual(await shared.verify(), { ok: true, problems: [] });
+  });
+
+  it('waits for another process on its own: writes and reads go on, and it is done when the file is free', async (t) => {
+    const folder = new Folder(t);
+    const db = await folder.open('a.db', { key: KEY, busyTimeoutMs: 9_000 });
+    await db.exec('CREATE TABLE t (a)');
+    const other = await OtherProcess.with(t, db.path, { key: KEY });
+    await other.all('SELECT * FROM t');
+    const rekeyed = db.rekey(NEW_KEY);
+    for (let n = 0; n < 30; n++) await within(db.run('INSERT INTO t VALUES (?)', [n]), 'a write beside it');
+    assert.deepEqual(await db.get('SELECT count(*) AS n FROM t'), { n: 30 });
+    await other.kill();
+    await within(rekeyed, 'rekey');
+    await db.close();
+    assert.deepEqual(await (await folder.open('a.db', { key: NEW_KEY })).get('SELECT count(*) AS n FROM t'), { n: 30 });
+  });
+
+  it('that waits for a read is ended by close with a timeout, and holds up nobody any more', async (t) => {
+    const folder = new Folder(t);
+    const db = await folder.open('a.db', { key: KEY });
+    const other = await folder.open('a.db', { key: KEY });
+    await other.exec('CREATE TABLE t (a)');
+    const gate = folder.gate();
+    let began = false;
+    const reading = other.read(async (tx) => {
+      await tx.get('SELECT 1');
+      began = true;
+      await gate.opened;
+      return tx.get('SELECT count(*) AS n FROM t');
+    });
+    await until(() => began, 'the read');
+    for (const job of [db.rekey(NEW_KEY), db.vacuum()]) job.catch(() => {});
+    const rekeyed = db.rekey(NEW_KEY);
+    const closed = db.close({ timeoutMs: 20 });
+    await refused(() => rekeyed, DatabaseClosedError, /./);
+    await within(closed, 'close');
+    assert.deepEqual(await within(other.get('SELECT count(*) AS n FROM t'), 'a read'), { n: 0 });
+    gate.open();
+    assert.deepEqual(await reading, { n: 0 });
+    await other.close();
+    assert.deepEqual(await (await folder.open('a.db', { key: KEY })).get('SELECT count(*) AS n FROM t'), { n: 0 });
   });
 
   it('takes 32 bytes or a passphrase', async () => {

@@ -43,6 +43,10 @@ describe('a key', () => {
     [{ key: 'ab'.repeat(32) }, /^key must be a Uint8Array of 32 bytes, got a string; Buffer\.from\(hex, 'hex'\)/],
     [{ key: new Uint16Array(16) }, /^key must be a Uint8Array of 32 bytes, got an object$/],
     [{ key: new ArrayBuffer(32) }, /^key must be a Uint8Array of 32 bytes, got an object$/],
+    [
+      { key: Object.defineProperty(new Uint8Array(40), 'byteLength', { value: 32 }) },
+      /^key must have 32 bytes, got 40$/,
+    ],
     [{ key: null }, /^key must be a Uint8Array of 32 bytes, got null$/],
     [{ key: KEY, passphrase: 'x' }, /^key and passphrase are both given/],
     [{ key: () => KEY, passphrase: 'x' }, /^key and passphrase are both given/],

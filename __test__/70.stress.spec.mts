@@ -20,6 +20,12 @@ const LITTLE: Record<string, { count: number; seconds: number }> = {
   busy: { count: 4, seconds: 1 },
   cancel: { count: 50, seconds: 0 },
   migrate: { count: 8, seconds: 0 },
+  rekey: { count: 4, seconds: 0 },
+  backup: { count: 4, seconds: 0 },
+  vacuum: { count: 4, seconds: 0 },
+  convert: { count: 6, seconds: 0 },
+  damage: { count: 20, seconds: 0 },
+  hostile: { count: 60, seconds: 0 },
 };
 
 for (const [name, { count, seconds }] of Object.entries(LITTLE)) {

@@ -395,7 +395,7 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
    * The copy has the key of the source, another one, or with `key: null` none; so it is also the way from a plain file to
    * an encrypted one and back, and from a file of an older SQLCipher to one of today. It is written beside its name, with
    * rights for the owner alone, checked from end to end, synced, and only then gets the name: nobody ever finds half a
-   * copy there, whenever the process ends. What a killed one leaves is called `<name>.<16 digits>.tmp`.
+   * copy there, whenever the process ends. What a killed one leaves is called `sqlflow-<16 digits>.tmp`.
    *
    * Runs on a thread of the engine. A copy of the same kind, encrypted as plain, is made page by page. One from plain to
    * encrypted or back, or from an older SQLCipher, is made row by row: it is slower, and row ids that no column names

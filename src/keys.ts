@@ -83,10 +83,11 @@ function keyBytes(key: unknown, name: string): ArrayBuffer {
       typeof key === 'string' ? "; Buffer.from(hex, 'hex') makes bytes of digits, and a text is a passphrase" : '';
     throw new OptionError(`${name} must be a Uint8Array of ${KEY_BYTES} bytes, got ${kindOf(key)}${hint}`);
   }
-  if (key.byteLength !== KEY_BYTES) {
-    throw new OptionError(`${name} must have ${KEY_BYTES} bytes, got ${key.byteLength}`);
-  }
-  return copyOf(key);
+  // By its content, whatever it says of its length.
+  const copy = new Uint8Array(key).buffer;
+  if (copy.byteLength === KEY_BYTES) return copy;
+  new Uint8Array(copy).fill(0);
+  throw new OptionError(`${name} must have ${KEY_BYTES} bytes, got ${copy.byteLength}`);
 }
 
 function passphraseBytes(passphrase: unknown): ArrayBuffer {
@@ -100,7 +101,8 @@ function passphraseBytes(passphrase: unknown): ArrayBuffer {
     );
   }
   const bytes = new TextEncoder().encode(passphrase);
-  const copy = copyOf(bytes);
+  // Of its own length: the encoder's buffer may be longer.
+  const copy = new Uint8Array(bytes).buffer;
   bytes.fill(0);
   return copy;
 }
@@ -108,12 +110,6 @@ function passphraseBytes(passphrase: unknown): ArrayBuffer {
 /** By its shape: one of another realm is as good. */
 function isBytes(value: unknown): value is Uint8Array {
   return ArrayBuffer.isView(value) && Object.prototype.toString.call(value) === '[object Uint8Array]';
-}
-
-function copyOf(bytes: Uint8Array): ArrayBuffer {
-  const copy = new ArrayBuffer(bytes.byteLength);
-  new Uint8Array(copy).set(bytes);
-  return copy;
 }
 
 function version(given: unknown): number {

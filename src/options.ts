@@ -308,9 +308,8 @@ export function checkOpenOptions(options: unknown, memory: boolean): CheckedOpen
   const given = record(options, 'options');
   checkNames(given, OPEN_NAMES, 'option');
   const readOnly = boolean(given, 'readOnly', false);
-  const keys = checkKeyOptions(given);
   const autoVacuum = oneOf(given, 'autoVacuum', ['none', 'full', 'incremental'], 'none');
-  if (keys !== undefined && autoVacuum !== 'none') {
+  if ((given['key'] ?? given['passphrase']) !== undefined && autoVacuum !== 'none') {
     throw new OptionError(
       `autoVacuum: '${autoVacuum}' cannot be had with a key: SQLCipher would take a damaged page of zeros for data; use db.vacuum()`,
     );
@@ -342,7 +341,8 @@ export function checkOpenOptions(options: unknown, memory: boolean): CheckedOpen
     querier: querier(given['querier']),
     migrations: checkMigrations(given['migrations']),
     onMigration: onMigration(given),
-    keys,
+    // Last: a copy of a key is made, and wiped by who gets it.
+    keys: checkKeyOptions(given),
   };
 }
 

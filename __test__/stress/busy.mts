@@ -11,14 +11,19 @@ const CALLERS = 64;
 const BUSY_TIMEOUT_MS = 30_000;
 const HOLDS_AT_MOST_SECONDS = 0.2;
 
+const KEY = process.env['SQLFLOW_TEST_KEY'];
+/** Where the runs are encrypted, another build of SQLCipher. */
+const MODULE = KEY === undefined ? 'sqlite3' : 'sqlcipher3';
+
 /** Ends with its standard input; then tells how often it held the lock. */
 const HOLDER = `
-import random, sqlite3, sys, threading, time
+import random, ${MODULE} as sqlite3, sys, threading, time
 path, seed, longest = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 chance = random.Random(seed)
 over = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
 db = sqlite3.connect(path, isolation_level=None, timeout=60)
+${KEY === undefined ? '' : `db.execute("PRAGMA key = \\"x'${KEY}'\\"")`}
 held = 0
 print("ready", flush=True)
 while not over.is_set():
@@ -36,8 +41,8 @@ export const busy: Stress = {
   counts: 'foreign processes',
   full: { count: 8, seconds: 20 },
   async run({ count, seconds, seed, folder }) {
-    const { status } = spawnSync('python3', ['-c', 'import sqlite3'], { stdio: 'ignore' });
-    if (status !== 0) return { skipped: 'python3 with its sqlite3 module is not here' };
+    const { status } = spawnSync('python3', ['-c', `import ${MODULE}`], { stdio: 'ignore' });
+    if (status !== 0) return { skipped: `python3 with its module ${MODULE} is not here` };
     const path = folder.file('busy.db');
     const db = await step(Database.open(path, { busyTimeoutMs: BUSY_TIMEOUT_MS }), 'open');
     await db.exec('CREATE TABLE own_row(id INTEGER PRIMARY KEY); CREATE TABLE foreign_row(id INTEGER PRIMARY KEY)');

@@ -1,9 +1,9 @@
 // kill -9: a process acknowledges commits on a pipe and is killed at a random instant; what it acknowledged is there.
 
-import { readFileSync, rmSync } from 'node:fs';
-import { endianness } from 'node:os';
+import { rmSync } from 'node:fs';
 import { Database } from 'sqlflow';
 import { Random } from '../fixtures/random.mjs';
+import { isInCheckpoint } from './leftovers.mjs';
 import { Program } from './program.mjs';
 import { pause, step } from './step.mjs';
 import { type Figures, must, type Plan, type Stress } from './stress.mjs';
@@ -99,18 +99,4 @@ async function atRandomInstant(program: Program, variant: KillVariant, random: R
   if (lines > 0) await program.until('an acknowledgement', lines, isAwaited);
   // Half of them without leaving this turn of the loop.
   if (random.below(2) === 0) await pause(random.below(5));
-}
-
-/**
- * Whether the process was killed while it copied frames of the log into the file, by the index it left behind:
- * `nBackfillAttempted` is set before, `nBackfill` after (https://sqlite.org/walformat.html#the_wal_index_file_format).
- */
-function isInCheckpoint(path: string): boolean {
-  try {
-    const index = readFileSync(`${path}-shm`);
-    const read = (at: number) => (endianness() === 'LE' ? index.readUInt32LE(at) : index.readUInt32BE(at));
-    return read(128) > read(96);
-  } catch {
-    return false;
-  }
 }

@@ -17,6 +17,16 @@ export async function step<T>(promise: PromiseLike<T>, what: string, limitMs = H
   }
 }
 
+/** What `work` gives; whatever it fails with is a violation, which says when. */
+export async function named<T>(when: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof Violation) throw error;
+    throw new Violation(`${when}: ${error}`, { cause: error });
+  }
+}
+
 /** Resolves after a time of which the test is: a random instant. */
 export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));

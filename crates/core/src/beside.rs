@@ -75,9 +75,10 @@ pub(crate) enum Answer {
     Record(WriteRecord),
 }
 
-/// Runs `work` on an engine thread, and answers with what it gives. `busy_timeout`: how long a busy file is waited for.
-pub(crate) fn run(reply: Reply, busy_timeout: Duration, work: Work) {
+/// Runs `work` on a thread of `lane`, and answers with what it gives. `busy_timeout`: how long a busy file is waited for.
+pub(crate) fn run(lane: Lane, reply: Reply, busy_timeout: Duration, work: Work) {
     attempt(Attempt {
+        lane,
         watcher: Watcher::new(reply),
         work,
         since: Instant::now(),
@@ -87,6 +88,7 @@ pub(crate) fn run(reply: Reply, busy_timeout: Duration, work: Work) {
 }
 
 struct Attempt {
+    lane: Lane,
     watcher: Watcher,
     work: Work,
     since: Instant,
@@ -95,7 +97,7 @@ struct Attempt {
 }
 
 fn attempt(mut this: Attempt) {
-    runtime::spawn(Lane::Open, move || {
+    runtime::spawn(this.lane, move || {
         let Some(_inside) = exit::enter() else { return };
         let tried = this.watcher.check().and_then(|()| {
             catch_unwind(AssertUnwindSafe(|| (this.work)(&this.watcher))).unwrap_or_else(|_| Err(engine_failed()))

@@ -23,7 +23,7 @@ use crate::maintenance::{Rekey, Vacuum, Vacuuming};
 use crate::migrate::{MigrationOptions, Plan, Source, Told};
 use crate::registry;
 use crate::reply::Reply;
-use crate::runtime::{self, Lane};
+use crate::runtime::Lane;
 use crate::slab::Slab;
 use crate::sql::Sql;
 use crate::statement_cache::KeyHasher;
@@ -145,18 +145,13 @@ impl Client {
     /// Tells the history of a database; answered by a HISTORY record.
     pub fn history(&mut self, op: u32, handle: u32, generation: u32) {
         let Some(reply) = self.enter_for(op, handle, generation) else { return };
-        runtime::spawn(Lane::Open, move || {
-            let Some(_inside) = exit::enter() else { return };
-            let Some(handle) = reply.lease().map(|lease| Arc::clone(lease.handle())) else { return };
-            match handle.database.history(handle.migrations.as_ref()) {
-                Ok(entries) => {
-                    let mut record = Vec::new();
-                    wire::history(&mut record, reply.op(), &entries);
-                    reply.send(&record);
-                }
-                Err(error) => reply.fail(&error),
-            }
-        });
+        let Some(handle) = reply.lease().map(|lease| Arc::clone(lease.handle())) else { return };
+        let busy_timeout = handle.timeouts.busy;
+        let work = move |_: &Watcher| {
+            let entries = handle.database.history(handle.migrations.as_ref())?;
+            Ok(beside::Answer::Record(Box::new(move |out, op| wire::history(out, op, &entries))))
+        };
+        beside::run(Lane::Open, reply, busy_timeout, Box::new(work));
     }
 
     /// Takes migrations back to `version`; answered by a DONE record, after a MIGRATED record for each.
@@ -224,14 +219,19 @@ impl Client {
         let Some(reply) = self.enter_for(op, handle, generation) else { return };
         let Some(handle) = reply.lease().map(|lease| Arc::clone(lease.handle())) else { return };
         let profile = Arc::clone(&handle.database.profile);
-        beside::run(reply, handle.timeouts.busy, Box::new(move |watcher| work(&profile, watcher)));
+        beside::run(Lane::Copy, reply, handle.timeouts.busy, Box::new(move |watcher| work(&profile, watcher)));
     }
 
     /// Makes a file of `SQLite3` Multiple Ciphers one of SQLCipher 4; answered by a DONE record, after PROGRESS records.
     pub fn convert(&mut self, op: u32, path: &str, cipher: Cipher, busy_timeout: Duration) {
         let reply = self.reply(op, None);
         let path = path.to_owned();
-        beside::run(reply, busy_timeout, Box::new(move |watcher| convert::convert(&path, &cipher, watcher)));
+        beside::run(
+            Lane::Copy,
+            reply,
+            busy_timeout,
+            Box::new(move |watcher| convert::convert(&path, &cipher, watcher)),
+        );
     }
 
     /// Accepts an operation on an open handle.

@@ -13,8 +13,8 @@ use crate::config::OpenOptions;
 use crate::connection::{Connection, File, Profile, Role, is_foreign};
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::{self, Cipher, Keyspec};
-use crate::location;
-use crate::place::{Place, is_in_use, sync_folder, with_suffix};
+use crate::location::{self, with_suffix};
+use crate::place::{Place, is_in_use, sync_folder};
 use crate::registry;
 
 mod log;
@@ -35,7 +35,11 @@ pub(crate) fn convert(path: &str, cipher: &Cipher, watcher: &Watcher) -> Result<
     let connection = Connection::open_with(&profile, Role::Copier, None)?;
     let file = connection.file()?;
     let mut header = [0; HEADER];
-    file.read(&mut header, 0).map_err(|error| Error { message: short(&target), ..error })?;
+    file.read(&mut header, 0).map_err(|error| Error {
+        code: ErrorCode::NotADatabase,
+        message: short(&target),
+        ..error
+    })?;
     if !is_foreign(&header) {
         drop(connection);
         return is_current(&profile, cipher);
@@ -55,8 +59,20 @@ pub(crate) fn convert(path: &str, cipher: &Cipher, watcher: &Watcher) -> Result<
     let place = Place::claim_held(hold, &target, true)?;
     copy(&file, place.temporary(), &pages, &first, watcher)?;
     backup::check(place.temporary(), Some(&Keyspec::of(cipher)), watcher)?;
-    place.publish()?;
+    keep_owner(&target, place.temporary());
+    place.publish_over(Some(&file))?;
     Ok(Answer::Done)
+}
+
+/// Whoever could use the file still can: it keeps its mode, and its owner if the process may give it.
+fn keep_owner(target: &Path, copy: &Path) {
+    let Ok(metadata) = fs::metadata(target) else { return };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let _ = std::os::unix::fs::chown(copy, Some(metadata.uid()), Some(metadata.gid()));
+    }
+    let _ = fs::set_permissions(copy, metadata.permissions());
 }
 
 /// Succeeds if the file opens with the key.

@@ -24,11 +24,14 @@ const CURRENT: u8 = 4;
 /// Rounds of the derivation of SQLCipher 4.
 const DERIVATION_ROUNDS: u32 = 256_000;
 
+/// Bytes in one place of the memory: what moves is where they are, and nothing is left behind.
+pub(crate) type RawKey = Arc<Zeroizing<[u8; RAW_KEY]>>;
+
 /// A key as a caller gives it. Its memory is wiped when it is dropped.
 #[derive(Clone)]
 pub enum Key {
     /// The key itself.
-    Raw(Zeroizing<[u8; RAW_KEY]>),
+    Raw(RawKey),
     /// A text to derive it from (PBKDF2 with the salt of the file, as SQLCipher does).
     Passphrase(Zeroizing<String>),
 }
@@ -66,11 +69,11 @@ impl Key {
     ///
     /// [`ErrorCode::Option`] if there are more or fewer.
     pub fn raw(bytes: &[u8]) -> Result<Self> {
-        let mut key = Zeroizing::new([0; RAW_KEY]);
         if bytes.len() != RAW_KEY {
             return Err(Error::new(ErrorCode::Option, format!("a key has {RAW_KEY} bytes, not {}", bytes.len())));
         }
-        key.copy_from_slice(bytes);
+        let mut key = RawKey::default();
+        Arc::make_mut(&mut key).copy_from_slice(bytes);
         Ok(Self::Raw(key))
     }
 
@@ -129,12 +132,12 @@ impl Cipher {
     }
 
     /// The key of 32 bytes, derived with `salt` from a passphrase as SQLCipher 4 does: PBKDF2-HMAC-SHA512, 256,000 rounds.
-    pub(crate) fn derive(&self, salt: &[u8; 16]) -> Zeroizing<[u8; RAW_KEY]> {
+    pub(crate) fn derive(&self, salt: &[u8; 16]) -> RawKey {
         match &self.key {
-            Key::Raw(key) => key.clone(),
+            Key::Raw(key) => Arc::clone(key),
             Key::Passphrase(text) => {
-                let mut key = Zeroizing::new([0; RAW_KEY]);
-                pbkdf2::pbkdf2_hmac::<Sha512>(text.as_bytes(), salt, DERIVATION_ROUNDS, &mut *key);
+                let mut key = RawKey::default();
+                pbkdf2::pbkdf2_hmac::<Sha512>(text.as_bytes(), salt, DERIVATION_ROUNDS, &mut **Arc::make_mut(&mut key));
                 key
             }
         }
@@ -307,6 +310,14 @@ impl KeyRing {
     /// What a new connection of the database opens the file with; `None`: it is not encrypted.
     pub(crate) fn keyspec(&self) -> Option<Arc<Keyspec>> {
         self.held.lock().as_ref().map(|held| Arc::clone(&held.keyspec))
+    }
+
+    /// Whether the file has had this key all the time.
+    pub(crate) fn is_current(&self, keyspec: Option<&Arc<Keyspec>>) -> bool {
+        match (keyspec, self.held.lock().as_ref()) {
+            (Some(used), Some(held)) => Arc::ptr_eq(used, &held.keyspec),
+            (used, held) => used.is_none() && held.is_none(),
+        }
     }
 
     /// The file has this key from now on.

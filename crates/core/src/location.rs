@@ -66,6 +66,13 @@ pub(crate) fn resolve(path: &str, options: &OpenOptions) -> Result<PathBuf> {
     }
 }
 
+/// `path` with something behind its name.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = std::ffi::OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
 fn make_folder(folder: &Path) -> std::io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);

@@ -61,7 +61,10 @@ impl Rekey {
         // SAFETY: the handle is open, in no transaction, and used by this thread alone.
         let code = unsafe { keyspec.rekey(connection.raw()) };
         if code != ffi::SQLITE_OK {
-            return Err(kept(sqlite_error(connection.raw(), code)));
+            // SQLCipher leaves no words of its own.
+            let error = sqlite_error(connection.raw(), code);
+            let message = ffi::code_to_str(code).to_owned();
+            return Err(kept(Error { message, ..error }));
         }
         // SQLCipher does not look at the outcome of its COMMIT; the file does. Without a lock, and no other descriptor.
         connection.cipher_check().map_err(kept)
@@ -108,6 +111,9 @@ impl Job for Rekey {
             // Whatever it has reached, a new connection brings the file back into its state. Out of DELETE mode a busy file is
             // not waited for: that is for the connection to come.
             return (None, Err(Error { sqlite: 0, ..error }));
+        }
+        if let Some(error) = self.reply.given_up() {
+            return (None, Err(error));
         }
         let keyspec = Keyspec::of(&cipher);
         if let Err(error) = Self::change(&connection, &keyspec) {

@@ -1,11 +1,13 @@
 //! Owns the place of a file that is written beside its name and gets it when it is complete: nobody ever sees half of it.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::config::OpenOptions;
+use crate::connection::{Connection, File, Profile, Role};
 use crate::error::{Error, ErrorCode, Result};
+use crate::location::with_suffix;
 use crate::registry::{self, Hold};
 
 /// What SQLite has beside a database while it is open, or after a crash.
@@ -31,7 +33,8 @@ impl Place {
         check_free(target, overwrite)?;
         let mut random = [0_u8; 8];
         getrandom::fill(&mut random).map_err(|error| cannot(target, &io::Error::other(error.to_string())))?;
-        let temporary = with_suffix(target, &format!(".{:016x}.tmp", u64::from_le_bytes(random)));
+        // Short, whatever the name of the target: what has room for that has room for it.
+        let temporary = target.with_file_name(format!("sqlflow-{:016x}.tmp", u64::from_le_bytes(random)));
         let mut options = fs::OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
@@ -47,10 +50,31 @@ impl Place {
 
     /// Syncs the file, which nobody has open any more, and gives it its name.
     pub(crate) fn publish(self) -> Result<()> {
+        let is_replaced = self.overwrite && fs::symlink_metadata(&self.target).is_ok();
+        if !is_replaced {
+            return self.publish_over(None);
+        }
+        let profile = Profile::new(self.target.clone(), &OpenOptions::default());
+        let replaced = Connection::open_with(&profile, Role::Copier, None)?;
+        let file = replaced.file()?;
+        // Another process that has it open would go on in a file without a name, and its log would become part of ours.
+        file.lock().map_err(|error| Error {
+            message: format!("{} cannot be replaced: another process has it open", self.target.display()),
+            ..error
+        })?;
+        self.publish_over(Some(&file))
+    }
+
+    /// The same over a file that is locked, and stays so until this is over; `None`: over nothing.
+    pub(crate) fn publish_over(self, locked: Option<&File<'_>>) -> Result<()> {
         let failed = |error: io::Error| cannot(&self.target, &error);
         fs::OpenOptions::new().write(true).open(&self.temporary).and_then(|file| file.sync_all()).map_err(failed)?;
         check_free(&self.target, self.overwrite)?;
-        if self.overwrite {
+        if locked.is_some() {
+            // Empty, and nobody's.
+            for companion in COMPANIONS {
+                let _ = fs::remove_file(with_suffix(&self.target, companion));
+            }
             fs::rename(&self.temporary, &self.target).map_err(failed)?;
         } else {
             // Unlike a rename it never replaces what somebody else has put there.
@@ -83,20 +107,12 @@ pub(crate) fn sync_folder(path: &Path) {
     }
 }
 
-/// `path` with something behind its name.
-pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// Whether a log or a journal holds what would be taken for a part of the file beside it: the end of a transaction zeroes the
-/// header of a journal that is kept (<https://sqlite.org/pragma.html#pragma_journal_mode>).
+/// Whether a log or a journal holds what would be taken for a part of the file beside it: its first byte says so, as to SQLite
+/// (`hasHotJournal` in its `pager.c`). That of a log is never zero.
 pub(crate) fn is_in_use(companion: &Path) -> bool {
-    let mut header = Vec::new();
-    let read =
-        fs::File::open(companion).and_then(|file| io::Read::read_to_end(&mut io::Read::take(file, 28), &mut header));
-    read.is_ok() && header.iter().any(|byte| *byte != 0)
+    let mut first = [0];
+    let read = fs::File::open(companion).and_then(|mut file| io::Read::read(&mut file, &mut first));
+    read.is_ok_and(|count| count > 0) && first != [0]
 }
 
 /// Fails if a database is there that must not be replaced, or what another one has left would become part of ours.

@@ -1,8 +1,8 @@
 //! Owns the engine's threads: one tokio runtime per process, a scheduler thread for timers and a bounded pool for SQLite work.
 //!
 //! The runtime starts with the first database and lives until the process ends; its threads leave after ten idle seconds.
-//! Work comes in lanes, so that no kind of it can take every thread: opens at most half of them, reads and opens together
-//! at most three quarters. A COMMIT always finds a thread.
+//! Work comes in lanes, so that no kind of it can take every thread: opens at most half of them, copies at most a quarter, all
+//! of these with the reads together at most three quarters. A COMMIT always finds a thread.
 
 #![cfg_attr(
     feature = "model",
@@ -33,17 +33,23 @@ pub(crate) enum Lane {
     Read,
     /// Opening and closing of databases, key derivation.
     Open,
+    /// Copies and checks of whole databases, which take as long as they take.
+    Copy,
 }
 
 type Work = Box<dyn FnOnce() + Send>;
 
+#[derive(Default)]
 struct Lanes {
     /// Threads inside reads and opens.
     reads: usize,
     /// Threads inside opens.
     opens: usize,
+    /// Threads inside copies.
+    copies: usize,
     waiting_reads: VecDeque<Work>,
     waiting_opens: VecDeque<Work>,
+    waiting_copies: VecDeque<Work>,
 }
 
 struct Threads {
@@ -72,7 +78,7 @@ static THREADS: LazyLock<Threads> = LazyLock::new(|| {
         .enable_time()
         .build()
         .ok();
-    let lanes = Lanes { reads: 0, opens: 0, waiting_reads: VecDeque::new(), waiting_opens: VecDeque::new() };
+    let lanes = Lanes::default();
     Threads {
         runtime,
         most,
@@ -86,7 +92,7 @@ static THREADS: LazyLock<Threads> = LazyLock::new(|| {
 impl Lanes {
     /// The next waiting work that may have a thread now; counted as running.
     fn admit(&mut self, most: usize) -> Option<(Lane, Work)> {
-        if self.reads + self.opens >= most * 3 / 4 {
+        if self.reads + self.opens + self.copies >= most * 3 / 4 {
             return None;
         }
         if self.opens < most / 2
@@ -95,9 +101,16 @@ impl Lanes {
             self.opens += 1;
             return Some((Lane::Open, work));
         }
-        let work = self.waiting_reads.pop_front()?;
-        self.reads += 1;
-        Some((Lane::Read, work))
+        if let Some(work) = self.waiting_reads.pop_front() {
+            self.reads += 1;
+            return Some((Lane::Read, work));
+        }
+        if self.copies >= most / 4 {
+            return None;
+        }
+        let work = self.waiting_copies.pop_front()?;
+        self.copies += 1;
+        Some((Lane::Copy, work))
     }
 
     fn leave(&mut self, lane: Lane) {
@@ -105,6 +118,7 @@ impl Lanes {
             Lane::Write => {}
             Lane::Read => self.reads -= 1,
             Lane::Open => self.opens -= 1,
+            Lane::Copy => self.copies -= 1,
         }
     }
 }
@@ -194,6 +208,10 @@ pub(crate) fn spawn(lane: Lane, work: impl FnOnce() + Send + 'static) {
                 lanes.waiting_opens.push_back(work);
                 lanes.admit(threads.most)
             }
+            Lane::Copy => {
+                lanes.waiting_copies.push_back(work);
+                lanes.admit(threads.most)
+            }
         }
     };
     if let Some((lane, work)) = next {
@@ -222,14 +240,27 @@ mod tests {
 
     #[test]
     fn opens_take_half_of_the_threads_and_reads_leave_a_quarter_to_writes() {
-        let mut lanes = Lanes { reads: 0, opens: 0, waiting_reads: VecDeque::new(), waiting_opens: VecDeque::new() };
+        let mut lanes = Lanes::default();
         for _ in 0..20 {
             lanes.waiting_opens.push_back(work());
             lanes.waiting_reads.push_back(work());
+            lanes.waiting_copies.push_back(work());
         }
         while lanes.admit(16).is_some() {}
         assert_eq!((lanes.opens, lanes.reads), (8, 4));
         lanes.leave(Lane::Open);
+        assert_eq!(lanes.admit(16).map(|(lane, _)| lane), Some(Lane::Open));
+    }
+
+    #[test]
+    fn copies_take_a_quarter_of_the_threads_and_wait_for_nobody_else() {
+        let mut lanes = Lanes::default();
+        for _ in 0..20 {
+            lanes.waiting_copies.push_back(work());
+        }
+        while lanes.admit(16).is_some() {}
+        assert_eq!(lanes.copies, 4);
+        lanes.waiting_opens.push_back(work());
         assert_eq!(lanes.admit(16).map(|(lane, _)| lane), Some(Lane::Open));
     }
 }

@@ -30,7 +30,7 @@ mod grant;
 mod log;
 mod queue;
 
-use exclusive::Exclusive;
+use exclusive::{Aside, Exclusive};
 use grant::Granted;
 use log::{Asked, Truncation};
 use queue::{Figures, Queue, State, Waiting};
@@ -79,6 +79,7 @@ impl Writer {
             backoff: Backoff::new(),
             watching: false,
             truncation: Truncation::Open,
+            aside: Vec::new(),
             figures: Figures::default(),
         };
         Self {
@@ -325,7 +326,7 @@ impl Writer {
                 self.truncate(&mut connection);
                 Some((connection, Box::new(move || drop(gate))))
             }
-            (Work::Exclusive(exclusive), _) => self.run_exclusive(connection, seq, since, exclusive),
+            (Work::Exclusive(exclusive), _) => self.run_exclusive(connection, exclusive),
             (Work::Close { done }, _) => {
                 self.queue.lock().state = State::Gone;
                 connection.forget_interrupt();
@@ -371,6 +372,9 @@ impl Writer {
             interrupt_until_ended(interrupt, Target::Operation { owner: env_owner(env), op });
         }
         fail_entries(removed, &error::aborted());
+        for exclusive in self.take_aside_if(|reply| reply.is_some_and(|reply| reply.is(env, op))) {
+            exclusive.fail(&error::aborted());
+        }
     }
 
     /// Ends what came by a handle that is closing and has no more patience.
@@ -389,12 +393,16 @@ impl Writer {
         }
         interrupt_until_ended(interrupt, Target::Handle(handle));
         fail_entries(removed, &error::closed_while_queued());
+        for exclusive in self.take_aside_if(|reply| reply.is_some_and(|reply| reply.came_by(handle))) {
+            exclusive.fail(&error::closed_while_queued());
+        }
     }
 
     /// Removes what an environment that is gone has queued.
     pub(crate) fn forget(&self, env: u64) {
         let gone = self.queue.lock().line.forget(env);
         drop(gone);
+        drop(self.take_aside_if(|reply| reply.is_some_and(|reply| reply.env() == env)));
     }
 
     /// There is no connection any more: everybody is told, now and from now on.
@@ -405,6 +413,9 @@ impl Writer {
             queue.line.clear()
         };
         fail_entries(entries, error);
+        for exclusive in self.take_aside_if(|_| true) {
+            exclusive.fail(error);
+        }
     }
 }
 

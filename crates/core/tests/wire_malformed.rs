@@ -7,11 +7,13 @@ use proptest::sample::Index;
 use std::sync::Arc;
 
 use sqlflow_core::wire::completion::{
-    changes, checkpointed, committed, done, ended, error, grant, grant_group, opened,
+    changes, checkpointed, committed, done, ended, error, grant, grant_group, history, migrated, opened, progress,
+    verified,
 };
 use sqlflow_core::wire::{
-    Body, Cell, Changed, Checkpointed, Completion, ErrorCode, ErrorRecord, Flags, Granted, Kind, Param, RequestHead,
-    Requests, RowChange, RowsHead, RowsWriter, Shape, Value, encode_request, is_last,
+    Applied, Body, Cell, Changed, Check, Checkpointed, Completion, Entry, ErrorCode, ErrorRecord, Flags, Granted, Kind,
+    Migrated, Param, Problem, RequestHead, Requests, RowChange, RowsHead, RowsWriter, Shape, Value, encode_request,
+    is_last,
 };
 
 /// Reads all requests, and asserts of each that comes out valid what its type promises.
@@ -105,6 +107,13 @@ fn valid_completions() -> Vec<u8> {
     let rows = vec![RowChange { table: 1, kind: 3, rowid: -1 }];
     let changed = Changed { tables: vec![Arc::from("t"), Arc::from("é")], rows, truncated: false };
     committed(&mut bytes, 7, (4, 5), &changed);
+    let one = Migrated { version: 3, name: "é".to_owned(), index: 1, total: 2, ms: 4 };
+    migrated(&mut bytes, 8, &one);
+    let entry = Entry { version: 3, name: "é".to_owned(), applied: Applied::Unknown, applied_at: 5 };
+    history(&mut bytes, 8, &[entry.clone(), entry]);
+    progress(&mut bytes, 9, 1, 2, 3);
+    let problem = |check| Problem { check, message: "é is wrong".to_owned() };
+    verified(&mut bytes, 9, &[problem(Check::Cipher), problem(Check::Integrity), problem(Check::ForeignKeys)]);
     bytes
 }
 
@@ -158,7 +167,7 @@ fn the_records_that_are_mutated_here_are_valid() {
         rest = Completion::parse(rest).unwrap().1;
         count += 1;
     }
-    assert_eq!(count, 11);
+    assert_eq!(count, 15);
 }
 
 #[test]

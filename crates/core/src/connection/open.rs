@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::exit;
 use crate::interrupt::Interrupt;
 use crate::key::{self, KeyRing, Keyspec};
+use crate::location::with_suffix;
 use crate::statement::Encoding;
 use crate::statement_cache::StatementCache;
 use crate::wire::RowsWriter;
@@ -61,9 +62,21 @@ impl Profile {
 
     /// Opens a connection and sets it up. Can be busy.
     pub(crate) fn connect(&self, role: Role) -> Result<Connection> {
-        let mut connection = Connection::open(self, role)?;
-        connection.set_up(self)?;
-        Ok(connection)
+        loop {
+            let keyspec = self.keys.keyspec();
+            let connected = Connection::open_with(self, role, keyspec.as_deref()).and_then(|mut connection| {
+                connection.set_up(self)?;
+                Ok(connection)
+            });
+            let is_of_the_key = connected
+                .as_ref()
+                .is_err_and(|error| matches!(error.code, ErrorCode::WrongKey | ErrorCode::CorruptDatabase));
+            // A rekey has come in between.
+            if is_of_the_key && !self.keys.is_current(keyspec.as_ref()) {
+                continue;
+            }
+            return connected;
+        }
     }
 }
 
@@ -175,6 +188,9 @@ impl Connection {
                 Ok(())
             };
             self.set_wal_hook(hook).map_err(failed)?;
+            // In WAL mode nobody uses a journal: one that is there was left by a rekey that was cut off before it began, and
+            // would be in the way of a copy. Nearly always there is none.
+            let _ = std::fs::remove_file(with_suffix(&profile.path, "-journal"));
         }
         let pragmas = format!(
             "PRAGMA foreign_keys = ON; PRAGMA cache_size = -{CACHE_KIB}; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT};"
@@ -195,14 +211,12 @@ impl Connection {
         let read: rusqlite::Result<i64> = self.db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
         let failed = |error: rusqlite::Error| from_rusqlite(&error, &format!("{path} cannot be opened"));
         let outcome = match read {
-            Ok(_) => self.check_pages().and_then(|()| self.check_size()).map_err(|_| key::wrong_key(path)),
-            Err(error) => {
-                let error = failed(error);
-                // Of an encrypted file SQLCipher's failures have many codes.
-                let is_of_the_key = self.is_encrypted() && !is_of_the_system(&error);
-                let found = error.code == ErrorCode::NotADatabase || is_of_the_key;
-                Err(if found { self.why_no_database(path) } else { error })
-            }
+            Ok(_) => self.check_pages().and_then(|()| self.check_size(path)),
+            // With another key no page is authentic, and the first of zeros is no database.
+            Err(error) => Err(match failed(error) {
+                error if error.code == ErrorCode::NotADatabase => self.why_no_database(path),
+                error => self.explained(error),
+            }),
         };
         let is_of_the_caller = outcome.as_ref().is_err_and(|error| error.code.is_of_the_caller());
         if !is_of_the_caller {
@@ -212,9 +226,9 @@ impl Connection {
     }
 
     /// SQLCipher takes what is shorter than a page for an empty file, and would write over it.
-    fn check_size(&self) -> Result<()> {
+    fn check_size(&self, path: &str) -> Result<()> {
         if self.is_encrypted() && self.page_count()? == 0 && self.file()?.size()? > 0 {
-            return Err(Error::new(ErrorCode::WrongKey, "the file is shorter than its first page"));
+            return Err(key::wrong_key(path));
         }
         Ok(())
     }
@@ -225,19 +239,4 @@ impl Connection {
     ) -> rusqlite::Result<()> {
         self.db.wal_hook(Some(hook))
     }
-}
-
-/// Whether it is about the machine, and says nothing of what is in the file.
-fn is_of_the_system(error: &Error) -> bool {
-    matches!(
-        error.sqlite & 0xff,
-        ffi::SQLITE_BUSY
-            | ffi::SQLITE_LOCKED
-            | ffi::SQLITE_IOERR
-            | ffi::SQLITE_CANTOPEN
-            | ffi::SQLITE_PERM
-            | ffi::SQLITE_READONLY
-            | ffi::SQLITE_FULL
-            | ffi::SQLITE_INTERRUPT
-    )
 }

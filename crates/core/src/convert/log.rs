@@ -12,7 +12,7 @@ use super::offset;
 use super::page::{PAGE, Page, PageCipher};
 use crate::connection::File;
 use crate::error::{Error, ErrorCode, Result};
-use crate::place::with_suffix;
+use crate::location::with_suffix;
 
 const LOG_HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
@@ -130,4 +130,64 @@ fn checksum(order: fn([u8; 4]) -> u32, start: (u32, u32), bytes: &[u8]) -> (u32,
         second = second.wrapping_add(order(*b)).wrapping_add(first);
     }
     (first, second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::page::HEADER;
+    use super::*;
+    use crate::key::{Cipher, Key};
+    use proptest::prelude::*;
+
+    fn cipher() -> PageCipher {
+        PageCipher::new(&Cipher::current(Key::raw(&[7; 32]).unwrap()), &[1; HEADER])
+    }
+
+    /// A log of pages by number, each with the size of the database if it ends a commit.
+    fn log(frames: &[(u32, u32)]) -> Vec<u8> {
+        let mut bytes: Vec<u8> =
+            [LITTLE, 3_007_000, 4_096, 0, 5, 6].iter().flat_map(|word| word.to_be_bytes()).collect();
+        let mut sum = checksum(u32::from_le_bytes, (0, 0), &bytes);
+        bytes.extend([sum.0.to_be_bytes(), sum.1.to_be_bytes()].concat());
+        for (number, size) in frames {
+            let head = [number.to_be_bytes(), size.to_be_bytes()].concat();
+            let page = [u8::try_from(*number).unwrap(); PAGE];
+            sum = checksum(u32::from_le_bytes, checksum(u32::from_le_bytes, sum, &head), &page);
+            bytes.extend(head);
+            bytes.extend([5_u32.to_be_bytes(), 6_u32.to_be_bytes(), sum.0.to_be_bytes(), sum.1.to_be_bytes()].concat());
+            bytes.extend(page);
+        }
+        bytes
+    }
+
+    fn committed(bytes: &[u8]) -> (Vec<u32>, u32) {
+        let Committed { pages, size } = read(&mut &*bytes, &cipher()).unwrap();
+        (pages.into_keys().collect(), size)
+    }
+
+    #[test]
+    fn what_was_committed_counts() {
+        assert_eq!(committed(&log(&[(1, 0), (2, 2), (3, 3), (4, 0)])), (vec![1, 2, 3], 3));
+        assert_eq!(committed(&log(&[(1, 0)])), (vec![], 0));
+        assert_eq!(committed(&[]), (vec![], 0));
+    }
+
+    proptest! {
+        #[test]
+        fn a_log_that_was_cut_or_changed_gives_the_commits_before(at in any::<prop::sample::Index>(), with in 1_u8.., cut in any::<bool>()) {
+            let mut bytes = log(&[(1, 1), (2, 2), (3, 3)]);
+            let at = at.index(bytes.len());
+            if cut { bytes.truncate(at) } else { bytes[at] ^= with }
+            let whole = at.saturating_sub(LOG_HEADER) / (FRAME_HEADER + PAGE);
+            let (pages, size) = committed(&bytes);
+            // Words of the header that nobody reads are in its checksum as well.
+            prop_assert_eq!(pages.len(), if at < LOG_HEADER { 0 } else { whole });
+            prop_assert_eq!(size as usize, pages.len());
+        }
+
+        #[test]
+        fn any_bytes_are_read(bytes in proptest::collection::vec(any::<u8>(), 0..6_000)) {
+            prop_assert_eq!(committed(&bytes), (vec![], 0));
+        }
+    }
 }

@@ -14,7 +14,7 @@ use sha2::Sha512;
 use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorCode, Result};
-use crate::key::{Cipher, RAW_KEY};
+use crate::key::{Cipher, RAW_KEY, RawKey};
 
 /// Bytes of a page.
 pub(super) const PAGE: usize = 4_096;
@@ -58,9 +58,9 @@ impl Page {
 
 /// The keys of one file.
 pub(super) struct PageCipher {
-    key: Zeroizing<[u8; RAW_KEY]>,
+    key: RawKey,
     /// Filled up with zeros to a block of the hash, as HMAC defines it.
-    mac_key: Zeroizing<[u8; 128]>,
+    mac_key: Box<Zeroizing<[u8; 128]>>,
     salt: [u8; SALT],
 }
 
@@ -70,9 +70,9 @@ impl PageCipher {
         let mut salt = [0; SALT];
         salt.copy_from_slice(&header[..SALT]);
         let key = cipher.derive(&salt);
-        let mut mac_key = Zeroizing::new([0; 128]);
+        let mut mac_key = Box::new(Zeroizing::new([0; 128]));
         let masked = salt.map(|byte| byte ^ SALT_MASK);
-        pbkdf2::pbkdf2_hmac::<Sha512>(&*key, &masked, MAC_ROUNDS, &mut mac_key[..RAW_KEY]);
+        pbkdf2::pbkdf2_hmac::<Sha512>(&**key, &masked, MAC_ROUNDS, &mut mac_key[..RAW_KEY]);
         Self { key, mac_key, salt }
     }
 
@@ -83,7 +83,7 @@ impl PageCipher {
     }
 
     fn mac(&self, page: &Page, clear: usize, number: u32) -> Hmac<Sha512> {
-        let mut mac = <Hmac<Sha512> as KeyInit>::new((&*self.mac_key).into());
+        let mut mac = <Hmac<Sha512> as KeyInit>::new((&**self.mac_key).into());
         mac.update(&page.0[clear..MAC_AT]);
         mac.update(&number.to_le_bytes());
         mac
@@ -106,7 +106,7 @@ impl PageCipher {
 
     /// The header's clear bytes as they are, the magic in the place of the salt, the rest decrypted.
     fn decrypt_first(&self, page: &Page, plain: &mut [u8; IV_AT]) {
-        let aes = Aes256::new((&*self.key).into());
+        let aes = Aes256::new((&**self.key).into());
         plain[..SALT].copy_from_slice(MAGIC);
         plain[SALT..HEADER].copy_from_slice(&page.0[SALT..HEADER]);
         let ciphertext = &page.0[HEADER..IV_AT];
@@ -137,7 +137,7 @@ impl PageCipher {
 
     /// Encrypts `plain`, whole blocks, into `page` behind its `clear` bytes, with a new IV and the HMAC of SQLCipher.
     fn encrypt(&self, plain: &[u8], clear: usize, number: u32, mut page: Page) -> Result<Page> {
-        let aes = Aes256::new((&*self.key).into());
+        let aes = Aes256::new((&**self.key).into());
         let mut iv: Block = [0; BLOCK];
         getrandom::fill(&mut iv).map_err(|error| Error::new(ErrorCode::Io, format!("no random bytes: {error}")))?;
         let mut before = iv;

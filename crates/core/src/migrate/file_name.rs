@@ -132,4 +132,17 @@ mod tests {
             assert!(message.contains(part), "{file:?}: {message}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_name_is_told_what_is_wrong_or_gives_what_is_in_it(file in r"(\PC|[./\\_ 0-9Vv\n]){0,40}(\.sql)?") {
+            match read(&file) {
+                Ok(FileName { version, name, .. }) => {
+                    proptest::prop_assert!(version > 0 && !name.trim().is_empty() && file.contains(name));
+                    proptest::prop_assert!(file.contains(&version.to_string()));
+                }
+                Err(why) => proptest::prop_assert!(!why.is_empty()),
+            }
+        }
+    }
 }

@@ -37,19 +37,37 @@ impl Drop for Gate {
 }
 
 impl Readers {
-    /// Holds new reads back until those that are on have ended, at most for `patience`. One at a time: a second one is told at once.
-    pub(crate) fn hold_back(self: &Arc<Self>, patience: Duration, held: Held) {
+    /// Holds new reads back until those that are on have ended, at most for `patience`; gives the number of the gate. One at a
+    /// time: a second one is told at once.
+    pub(crate) fn hold_back(self: &Arc<Self>, patience: Duration, held: Held) -> u64 {
         let mut pool = self.pool.lock();
         if pool.gate.is_closed() || pool.closing {
             drop(pool);
-            return held(Err(0));
+            held(Err(0));
+            return 0;
         }
         pool.last_gate += 1;
         let number = pool.last_gate;
         pool.gate = State::Closing { number, held };
         self.gate_may_hold(pool);
-        let readers = Arc::clone(self);
-        runtime::after(patience, move || readers.gate_runs_out(number));
+        // Nothing of a database, its key least of all, is kept for the sake of a timer.
+        let readers = Arc::downgrade(self);
+        runtime::after(patience, move || {
+            if let Some(readers) = readers.upgrade() {
+                readers.gate_runs_out(number);
+            }
+        });
+        number
+    }
+
+    /// Lets reads go on that wait for the gate `number`, which nobody wants any more. One that holds is its owner's to drop.
+    pub(crate) fn let_go(self: &Arc<Self>, number: u64) {
+        let mut pool = self.pool.lock();
+        if matches!(&pool.gate, State::Closing { number: closing, .. } if *closing == number) {
+            let unwanted = std::mem::replace(&mut pool.gate, State::Open);
+            self.start(pool);
+            drop(unwanted);
+        }
     }
 
     /// Whether the reader of that checkout is on.

@@ -10,7 +10,8 @@ impl Waiting {
     /// Whether it has waited for a foreign lock as long as its handle allows.
     fn is_late(&self, busy_since: Instant, now: Instant) -> bool {
         let limit = match &self.work {
-            Work::Exclusive(exclusive) => Some(exclusive.job.busy_timeout()),
+            // It does not wait here: see `step_aside`.
+            Work::Exclusive(_) => None,
             _ => self.reply().map(Reply::busy_timeout),
         };
         limit.is_some_and(|limit| now.duration_since(self.since.unwrap_or(busy_since)) >= limit)

@@ -1,8 +1,8 @@
 //! Owns work that wants the database for itself: at the head of the queue, with the readers held back until none is on.
 
 use super::{
-    Arc, Connection, Duration, Entry, Error, ErrorCode, Gate, Instant, Publish, Readers, Reply, Waiting, Watch, Work,
-    Writer, runtime,
+    Arc, Backoff, Connection, Duration, Error, ErrorCode, Gate, Instant, Publish, Readers, Reply, Watch, Work, Writer,
+    runtime,
 };
 use crate::error::Result;
 use crate::migrate::Plan;
@@ -40,11 +40,24 @@ pub(crate) trait Job: Send {
 
 /// A job on its way.
 pub(crate) struct Exclusive {
+    /// Tells it apart while it is aside.
+    number: u64,
     pub(super) job: Box<dyn Job>,
     /// Held once no reader is on.
     gate: Option<Gate>,
     submitted: Instant,
+    /// When it first found the file busy, and how it has waited since.
+    busy: Option<(Instant, Backoff)>,
 }
+
+/// A job that waits outside of the queue: for the readers, or for another process.
+pub(super) struct Aside {
+    exclusive: Box<Exclusive>,
+    /// The gate it waits for, if that is what it waits for.
+    gate: u64,
+}
+
+static NEXT_NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
 impl Exclusive {
     pub(super) fn fail(self, error: &Error) {
@@ -56,15 +69,15 @@ impl Exclusive {
 impl Writer {
     /// Queues a job, which is only run if it has something to do.
     pub(crate) fn submit_exclusive(self: &Arc<Self>, job: Box<dyn Job>) {
-        self.submit(Work::Exclusive(Box::new(Exclusive { job, gate: None, submitted: Instant::now() })));
+        let number = NEXT_NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let exclusive = Exclusive { number, job, gate: None, submitted: Instant::now(), busy: None };
+        self.submit(Work::Exclusive(Box::new(exclusive)));
     }
 
     /// Runs it if the readers are held back, else has them held back if it has anything to do.
     pub(super) fn run_exclusive(
         self: &Arc<Self>,
         connection: Box<Connection>,
-        seq: u64,
-        since: Option<Instant>,
         mut exclusive: Box<Exclusive>,
     ) -> Option<(Box<Connection>, Publish)> {
         let given_up = exclusive.job.reply().and_then(Reply::given_up);
@@ -81,10 +94,8 @@ impl Writer {
         };
         match (connection, ran) {
             (Some(connection), Err(error)) if error.is_busy() => {
-                let work = Waiting { since, alone: false, work: Work::Exclusive(exclusive) };
-                self.queue.lock().line.put_back(Entry { seq, revocations: 0, seen: None, work });
-                self.wait(connection, &error);
-                None
+                self.watch_anew(&connection);
+                Some((connection, self.step_aside(exclusive, error)))
             }
             (Some(mut connection), ran) => {
                 connection.changes.clear();
@@ -107,13 +118,73 @@ impl Writer {
         }
     }
 
-    fn hold_readers_back(self: &Arc<Self>, exclusive: Box<Exclusive>) {
+    /// The file is busy, which others need not wait for: they go on, and a timer has it tried again, until its `busyTimeoutMs`.
+    fn step_aside(self: &Arc<Self>, mut exclusive: Box<Exclusive>, error: Error) -> Publish {
+        let (since, backoff) = exclusive.busy.get_or_insert_with(|| (Instant::now(), Backoff::new()));
+        if since.elapsed() >= exclusive.job.busy_timeout() {
+            return finished(*exclusive, Err(error));
+        }
+        let delay = backoff.next();
+        let gate = exclusive.gate.take();
         let writer = Arc::clone(self);
-        let held = move |held: Result<Gate, u64>| writer.readers_held_back(held, exclusive);
-        self.readers.hold_back(WAIT_FOR_READS, Box::new(held));
+        Box::new(move || {
+            drop(gate);
+            let number = writer.put_aside(exclusive);
+            runtime::after(delay, move || {
+                if let Some(Aside { exclusive, .. }) = writer.take_aside(number) {
+                    writer.put_first(Work::Exclusive(exclusive));
+                }
+            });
+        })
     }
 
-    fn readers_held_back(self: &Arc<Self>, held: Result<Gate, u64>, mut exclusive: Box<Exclusive>) {
+    /// Keeps a job where it can be found by those who end it.
+    fn put_aside(&self, exclusive: Box<Exclusive>) -> u64 {
+        let number = exclusive.number;
+        self.queue.lock().aside.push(Aside { exclusive, gate: 0 });
+        number
+    }
+
+    fn take_aside(&self, number: u64) -> Option<Aside> {
+        let mut queue = self.queue.lock();
+        let at = queue.aside.iter().position(|aside| aside.exclusive.number == number)?;
+        Some(queue.aside.swap_remove(at))
+    }
+
+    /// Takes the jobs that are meant out of where they wait, and lets the reads go on that wait for them.
+    pub(super) fn take_aside_if(&self, is_meant: impl Fn(Option<&Reply>) -> bool) -> Vec<Exclusive> {
+        let taken: Vec<Aside> = {
+            let mut queue = self.queue.lock();
+            let is_its = |aside: &Aside| is_meant(aside.exclusive.job.reply());
+            let (taken, stay) = std::mem::take(&mut queue.aside).into_iter().partition(is_its);
+            queue.aside = stay;
+            taken
+        };
+        for aside in &taken {
+            self.readers.let_go(aside.gate);
+        }
+        taken.into_iter().map(|aside| *aside.exclusive).collect()
+    }
+
+    fn hold_readers_back(self: &Arc<Self>, exclusive: Box<Exclusive>) {
+        let number = self.put_aside(exclusive);
+        let writer = Arc::clone(self);
+        let held = move |held: Result<Gate, u64>| writer.readers_held_back(held, number);
+        let gate = self.readers.hold_back(WAIT_FOR_READS, Box::new(held));
+        let wanted = {
+            let mut queue = self.queue.lock();
+            let aside = queue.aside.iter_mut().find(|aside| aside.exclusive.number == number);
+            aside.map(|aside| aside.gate = gate).is_some()
+        };
+        // Taken out in between, or run already: then the gate is held, and not let go by its number.
+        if !wanted {
+            self.readers.let_go(gate);
+        }
+    }
+
+    fn readers_held_back(self: &Arc<Self>, held: Result<Gate, u64>, number: u64) {
+        // Ended meanwhile: a gate that came is dropped, and opens.
+        let Some(Aside { mut exclusive, .. }) = self.take_aside(number) else { return };
         match held {
             Ok(gate) => {
                 exclusive.gate = Some(gate);
@@ -121,8 +192,13 @@ impl Writer {
             }
             // Somebody else holds them back, for a moment.
             Err(0) if exclusive.submitted.elapsed() < WAIT_FOR_READS => {
+                let number = self.put_aside(exclusive);
                 let writer = Arc::clone(self);
-                runtime::after(ASK_AGAIN, move || writer.hold_readers_back(exclusive));
+                runtime::after(ASK_AGAIN, move || {
+                    if let Some(Aside { exclusive, .. }) = writer.take_aside(number) {
+                        writer.hold_readers_back(exclusive);
+                    }
+                });
             }
             Err(_) => {
                 let name = exclusive.job.name();

@@ -135,7 +135,8 @@ impl Writer {
                 let held = move |held: Result<Gate, u64>| {
                     again.put_first(Work::Checkpoint(Asked { reply, mode, waits, gate: held.ok() }));
                 };
-                return writer.readers.hold_back(HOLD_READS_FOR, Box::new(held));
+                writer.readers.hold_back(HOLD_READS_FOR, Box::new(held));
+                return;
             };
             let delay = backoff.next();
             let waits = Some((since, backoff));

@@ -1,8 +1,8 @@
 //! Owns what waits for the writer, where the connection is, and the figures of both.
 
 use super::{
-    Arc, Asked, Backoff, CacheFigures, Connection, Duration, Error, Exclusive, Gate, Instant, Line, Member, Reply, Sql,
-    Terms, Transaction, Truncation, Waits, Watch, Writer,
+    Arc, Aside, Asked, Backoff, CacheFigures, Connection, Duration, Error, Exclusive, Gate, Instant, Line, Member,
+    Reply, Sql, Terms, Transaction, Truncation, Waits, Watch, Writer,
 };
 
 /// What waits for the writer.
@@ -60,6 +60,8 @@ pub(super) struct Queue {
     pub(super) watching: bool,
     /// What a gate for the truncation of the log has come to.
     pub(super) truncation: Truncation,
+    /// Jobs that wait for the readers, or for another process.
+    pub(super) aside: Vec<Aside>,
     pub(super) figures: Figures,
 }
 
