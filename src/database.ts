@@ -1,6 +1,5 @@
 // One open database: managed transactions, and statements that are a transaction each.
 
-import { resolve } from 'node:path';
 import { type BatchItem, runBatch } from './batch.js';
 import { callable } from './checks.js';
 import { type Closure, runClosure } from './closure.js';
@@ -9,25 +8,17 @@ import type { Commit } from './commits.js';
 import {
   type BackupOptions,
   type ConvertOptions,
-  checkBackupOptions,
-  checkConvertOptions,
   checkVacuumOptions,
-  checkVerifyOptions,
-  copyProgress,
-  type Step,
   type VacuumOptions,
   type VerifyOptions,
   type VerifyResult,
-  verifyProgress,
 } from './copies.js';
 import { OptionError } from './errors.js';
-import { checkNewKey, type NewKey, nativeCipher, wipe } from './keys.js';
-import { guardedListener } from './listener.js';
+import type { NewKey } from './keys.js';
 import { ManagedCursor } from './managed-cursor.js';
-import type { MigrationInfo, MigrationProgress } from './migration-history.js';
-import { MigrationSources } from './migrations.js';
-import { engine } from './native/addon.js';
+import type { MigrationInfo } from './migration-history.js';
 import { type Checkpoint, type CheckpointMode, Form } from './native/engine.js';
+import { openSession, told } from './open.js';
 import {
   type ArrayRowOptions,
   type CallOptions,
@@ -38,8 +29,6 @@ import {
   checkCloseOptions,
   checkIterateOptions,
   checkListenerOptions,
-  checkOpenOptions,
-  checkPath,
   checkRollbackOptions,
   type IterateOptions,
   type ObjectRowOptions,
@@ -48,18 +37,16 @@ import {
   type RollbackOptions,
   type SplitQuerier,
 } from './options.js';
-import { type Queriers, queriersOf } from './querier.js';
-import { detects, outside } from './reentrancy.js';
+import type { Queriers } from './querier.js';
+import { outside } from './reentrancy.js';
 import { type AsyncRows, RowIterator } from './rows.js';
-import { Session } from './session.js';
+import type { Session } from './session.js';
 import type { Sql } from './sql.js';
 import { type DatabaseStats, statsOf } from './stats.js';
 import type { SyncWrite } from './sync.js';
 import type { ReadTransaction, WriteTransaction } from './transaction.js';
 import type { ArrayRow, QueryResult, Row, RunResult, SqlParameters } from './values.js';
-
-/** The migrations that databases of this thread are opened with. */
-export const sources = new MigrationSources((names, texts) => engine.defineMigrations(names, texts));
+import { backup, convert, rekey, verify } from './whole-file.js';
 
 /**
  * An open database.
@@ -127,32 +114,8 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
   /** Opens a database whose closures get their transaction. */
   static open(path: string, options?: OpenOptions): Promise<Database>;
   static async open(path: string, options?: OpenOptions): Promise<Database<unknown, unknown>> {
-    const memory = checkPath(path) === ':memory:';
-    const checked = checkOpenOptions(options, memory);
-    const { native, bigint, querier, captureStacks, reentrancy, migrations, keys } = checked;
-    const file = memory ? path : resolve(path);
-    const onMigration = told(checked.onMigration);
-    const opened = await (async () => {
-      try {
-        if (migrations !== undefined) {
-          const id = sources.idOf(migrations);
-          native.migrations = typeof id === 'number' ? id : await id;
-        }
-        if (keys !== undefined) {
-          const cipher = nativeCipher(keys, file);
-          native.cipher = cipher instanceof Promise ? await cipher : cipher;
-        }
-        return await engine.open(file, native, bigint, onMigration);
-      } finally {
-        wipe(keys);
-        wipe(native.cipher);
-      }
-    })();
-    const session = new Session(engine, opened.target, memory ? path : opened.path, {
-      captureStacks,
-      detects: detects(reentrancy),
-    });
-    return new Database<unknown, unknown>(session, queriersOf(querier), native.migrations);
+    const { session, queriers, migrations } = await openSession(path, options);
+    return new Database<unknown, unknown>(session, queriers, migrations);
   }
 
   /**
@@ -407,14 +370,7 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
    *   IoError; OptionError; DatabaseClosedError
    */
   async backup(path: string, options?: BackupOptions): Promise<void> {
-    const target = resolve(checkTarget(path));
-    const checked = checkBackupOptions(options);
-    try {
-      const steps = watched(options?.onProgress, copyProgress, 'the backup goes on');
-      await this.#session.engine.backup(this.#session.handle, target, checked, { steps, signal: options?.signal });
-    } finally {
-      wipe(checked.cipher);
-    }
+    await backup(this.#session, path, options);
   }
 
   /**
@@ -431,13 +387,7 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
    *   inside a closure; ReadOnlyDatabaseError; DatabaseClosedError
    */
   async rekey(newKey: NewKey): Promise<void> {
-    const cipher = checkNewKey(newKey);
-    try {
-      this.#session.refuseReentrance('rekey');
-      await this.#session.engine.rekey(this.#session.handle, cipher);
-    } finally {
-      wipe(cipher);
-    }
+    await rekey(this.#session, newKey);
   }
 
   /**
@@ -467,9 +417,7 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
    * @throws AbortError; BusyError; IoError; OptionError; DatabaseClosedError
    */
   async verify(options?: VerifyOptions): Promise<VerifyResult> {
-    checkVerifyOptions(options);
-    const steps = watched(options?.onProgress, verifyProgress, 'the verify goes on');
-    return await this.#session.engine.verify(this.#session.handle, { steps, signal: options?.signal });
+    return await verify(this.#session, options);
   }
 
   /**
@@ -487,14 +435,7 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
    *   OptionError
    */
   static async convert(path: string, options: ConvertOptions): Promise<void> {
-    const file = resolve(checkTarget(path));
-    const { cipher, busyTimeoutMs } = checkConvertOptions(options);
-    try {
-      const steps = watched(options.onProgress, copyProgress, 'the convert goes on');
-      await engine.convert(file, cipher, busyTimeoutMs, steps);
-    } finally {
-      wipe(cipher);
-    }
+    await convert(path, options);
   }
 
   /**
@@ -598,28 +539,4 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
     }
     return this.#session.own(method, form, sql, parameters, options);
   }
-}
-
-/** The path of a file that a copy goes to, or that is converted. */
-function checkTarget(path: unknown): string {
-  const checked = checkPath(path);
-  if (checked === ':memory:') throw new OptionError("path must be that of a file, got ':memory:'");
-  return checked;
-}
-
-/** The listener of a copy or a check as it is called; in the async context of this call. */
-function watched<T>(
-  listener: ((progress: T) => void) | undefined,
-  progressOf: (step: Step) => T,
-  stands: string,
-): ((step: Step) => void) | undefined {
-  if (listener === undefined) return undefined;
-  const guarded = guardedListener(listener, 'onProgress', stands);
-  return (step) => guarded(progressOf(step));
-}
-
-/** The listener as it is called; in the async context of this call. */
-function told(listener: OpenOptions['onMigration']): ((progress: MigrationProgress) => void) | undefined {
-  if (listener === undefined) return undefined;
-  return guardedListener(listener, 'onMigration', 'the migrations go on');
 }

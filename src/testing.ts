@@ -4,8 +4,8 @@ import { constants, copyFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { sources } from './database.js';
 import { Database, type OpenOptions, OptionError, type SplitQuerier, type WriteTransaction } from './index.js';
+import { sources } from './open.js';
 import { checkOpenOptions } from './options.js';
 
 /** Options of `testDatabase`: those of `Database.open`, but that `synchronous` is `'normal'` by default. */

@@ -6,20 +6,16 @@ use std::hash::BuildHasherDefault;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::backup::{self, BackupOptions};
 use crate::beside::{self, Watcher};
 use crate::config::OpenOptions;
-use crate::connection::{CheckpointMode, Profile};
-use crate::convert;
+use crate::connection::CheckpointMode;
 use crate::database::Database;
 use crate::error::{self, Error, ErrorCode, Result};
 use crate::execute::{Mode, OwnedCall};
 use crate::exit;
 use crate::handle::{Handle, Timeouts};
-use crate::key::{Cipher, Key};
 use crate::listeners::Listening;
 use crate::mailbox::{Arrival, Budget, Mailbox, Taken};
-use crate::maintenance::{Rekey, Vacuum, Vacuuming};
 use crate::migrate::{MigrationOptions, Plan, Source, Told};
 use crate::registry;
 use crate::reply::Reply;
@@ -29,10 +25,10 @@ use crate::sql::Sql;
 use crate::statement_cache::KeyHasher;
 use crate::stats::Stats;
 use crate::transaction::{Accepted, Access, Expiry, Opening, Reads, SyncRequest, Transaction};
-use crate::verify;
 use crate::wire::{self, Kind, NO_REPLY, Request, Requests, Shape};
-use crate::writer::{Job, Migrating};
+use crate::writer::Migrating;
 
+mod copies;
 mod dispatch;
 mod live;
 
@@ -170,68 +166,6 @@ impl Client {
         };
         let busy_timeout = handle.timeouts.busy;
         writer.submit_exclusive(Box::new(Migrating { plan, busy_timeout, done: Box::new(done) }));
-    }
-
-    /// Encrypts the file with another key; answered by a DONE record.
-    pub fn rekey(&mut self, op: u32, handle: u32, generation: u32, key: Key) {
-        self.submit_job(op, handle, generation, |reply, database| {
-            Box::new(Rekey::new(reply, Arc::clone(&database.profile), key))
-        });
-    }
-
-    /// Makes the file smaller; answered by a DONE record.
-    pub fn vacuum(&mut self, op: u32, handle: u32, generation: u32, how: Vacuuming) {
-        self.submit_job(op, handle, generation, |reply, _| Box::new(Vacuum::new(reply, how)));
-    }
-
-    fn submit_job(
-        &mut self,
-        op: u32,
-        handle: u32,
-        generation: u32,
-        job: impl FnOnce(Reply, &Database) -> Box<dyn Job>,
-    ) {
-        let Some(reply) = self.enter_for(op, handle, generation) else { return };
-        let Some(handle) = reply.lease().map(|lease| Arc::clone(lease.handle())) else { return };
-        match handle.database.writer() {
-            Some(writer) => writer.submit_exclusive(job(reply, &handle.database)),
-            None => reply.fail(&read_only()),
-        }
-    }
-
-    /// Copies the database into another file; answered by a DONE record, after PROGRESS records.
-    pub fn backup(&mut self, op: u32, handle: u32, generation: u32, options: BackupOptions) {
-        self.work_beside(op, handle, generation, move |profile, watcher| backup::backup(profile, &options, watcher));
-    }
-
-    /// Checks the database; answered by a VERIFIED record, after PROGRESS records.
-    pub fn verify(&mut self, op: u32, handle: u32, generation: u32) {
-        self.work_beside(op, handle, generation, verify::verify);
-    }
-
-    fn work_beside(
-        &mut self,
-        op: u32,
-        handle: u32,
-        generation: u32,
-        work: impl Fn(&Profile, &Watcher) -> Result<beside::Answer> + Send + 'static,
-    ) {
-        let Some(reply) = self.enter_for(op, handle, generation) else { return };
-        let Some(handle) = reply.lease().map(|lease| Arc::clone(lease.handle())) else { return };
-        let profile = Arc::clone(&handle.database.profile);
-        beside::run(Lane::Copy, reply, handle.timeouts.busy, Box::new(move |watcher| work(&profile, watcher)));
-    }
-
-    /// Makes a file of `SQLite3` Multiple Ciphers one of SQLCipher 4; answered by a DONE record, after PROGRESS records.
-    pub fn convert(&mut self, op: u32, path: &str, cipher: Cipher, busy_timeout: Duration) {
-        let reply = self.reply(op, None);
-        let path = path.to_owned();
-        beside::run(
-            Lane::Copy,
-            reply,
-            busy_timeout,
-            Box::new(move |watcher| convert::convert(&path, &cipher, watcher)),
-        );
     }
 
     /// Accepts an operation on an open handle.

@@ -7,13 +7,12 @@ use proptest::sample::Index;
 use std::sync::Arc;
 
 use sqlflow_core::wire::completion::{
-    changes, checkpointed, committed, done, ended, error, grant, grant_group, history, migrated, opened, progress,
-    verified,
+    changes, checkpointed, committed, done, ended, error, grant, grant_group, history, migrated, opened,
 };
 use sqlflow_core::wire::{
     Applied, Body, Cell, Changed, Check, Checkpointed, Completion, Entry, ErrorCode, ErrorRecord, Flags, Granted, Kind,
     Migrated, Param, Problem, RequestHead, Requests, RowChange, RowsHead, RowsWriter, Shape, Value, encode_request,
-    is_last,
+    is_last, progress, verified,
 };
 
 /// Reads all requests, and asserts of each that comes out valid what its type promises.

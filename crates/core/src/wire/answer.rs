@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use super::WireError;
 use super::chunk::Chunk;
-use super::completion::{
-    Applied, Changed, Check, Checkpointed, Entry, ErrorRecord, Granted, Migrated, Problem, RowChange, flag, kind,
-};
+use super::completion::{Applied, Changed, Checkpointed, Entry, ErrorRecord, Granted, Migrated, RowChange, flag, kind};
 use super::error_code::ErrorCode;
 use super::header::{Header, Reader};
+use super::whole::{Check, Problem};
 
 /// One completion as a client in Rust reads it.
 #[derive(Debug, Clone, PartialEq)]

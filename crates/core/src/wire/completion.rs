@@ -288,54 +288,6 @@ pub fn history(out: &mut Vec<u8>, op: u32, entries: &[Entry]) {
     }
 }
 
-/// Appends a PROGRESS record, which is not the final one of `op`: how far it is in a phase.
-pub fn progress(out: &mut Vec<u8>, op: u32, phase: u32, done: u64, total: u64) {
-    let mut head = header(HEADER_AND_CHANGES, op, kind::PROGRESS, 0, [phase, 0, 0, 0, 0]);
-    head.flags = 0;
-    head.append(out);
-    out.extend_from_slice(&done.to_le_bytes());
-    out.extend_from_slice(&total.to_le_bytes());
-}
-
-/// What is checked of a database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Check {
-    /// Every page of an encrypted file is what was written with its key.
-    Cipher = 0,
-    /// Every tree, index and constraint is sound.
-    Integrity = 1,
-    /// What rows refer to is there.
-    ForeignKeys = 2,
-}
-
-/// What a check has found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The check that has found it.
-    pub check: Check,
-    /// What it is.
-    pub message: String,
-}
-
-/// Appends a VERIFIED record, the final one of `op`.
-pub fn verified(out: &mut Vec<u8>, op: u32, problems: &[Problem]) {
-    let start = out.len();
-    let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-    header(0, op, kind::VERIFIED, 0, [count(problems.len()), 0, 0, 0, 0]).append(out);
-    for Problem { check, message } in problems {
-        let message = cut(message);
-        out.extend_from_slice(&(*check as u32).to_le_bytes());
-        out.extend_from_slice(&count(message.len()).to_le_bytes());
-        out.extend_from_slice(message.as_bytes());
-    }
-    pad(out, start);
-    let size = count(out.len().saturating_sub(start));
-    if let Some(field) = out.get_mut(start..).and_then(<[u8]>::first_chunk_mut) {
-        *field = size.to_le_bytes();
-    }
-}
-
 /// The operation that a complete small record ends; `None` if it ends none.
 #[must_use]
 pub fn finished_op(record: &[u8]) -> Option<u32> {
@@ -344,10 +296,10 @@ pub fn finished_op(record: &[u8]) -> Option<u32> {
 }
 
 const HEADER_ONLY: u32 = 32;
-const HEADER_AND_CHANGES: u32 = 48;
+pub(super) const HEADER_AND_CHANGES: u32 = 48;
 
 #[inline]
-const fn header(size: u32, op: u32, kind: u8, half: u16, words: [u32; 5]) -> Header {
+pub(super) const fn header(size: u32, op: u32, kind: u8, half: u16, words: [u32; 5]) -> Header {
     Header { size, op, kind, flags: flag::LAST, half, words }
 }
 
@@ -366,7 +318,7 @@ fn with_text(out: &mut Vec<u8>, text: &str, header: impl FnOnce(u32, u32) -> Hea
 }
 
 /// The longest start of `message` of at most `MAX_MESSAGE` bytes.
-fn cut(message: &str) -> &str {
+pub(super) fn cut(message: &str) -> &str {
     if message.len() <= MAX_MESSAGE {
         return message;
     }
@@ -378,6 +330,7 @@ const _: () = assert!(HEADER == 32, "HEADER_ONLY and HEADER_AND_CHANGES say it a
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::whole::{Check, Problem, progress, verified};
     use crate::wire::{Body, Completion};
     use std::sync::Arc;
 

@@ -116,19 +116,20 @@ pub mod params;
 pub mod request;
 pub mod rows;
 pub mod shape;
+pub mod whole;
 
 pub use answer::{Body, Completion};
 pub use chunk::{Cell, Chunk};
 pub use completion::{
-    Applied, Changed, Check, Checkpointed, Entry, ErrorRecord, FIELD, Granted, Migrated, Problem, RowChange, changes,
-    checkpointed, committed, done, done_commit, ended, error, finished_op, grant, grant_group, history, is_last,
-    migrated, opened, progress, verified,
+    Applied, Changed, Checkpointed, Entry, ErrorRecord, FIELD, Granted, Migrated, RowChange, changes, checkpointed,
+    committed, done, done_commit, ended, error, finished_op, grant, grant_group, history, is_last, migrated, opened,
 };
 pub use error_code::ErrorCode;
 pub use params::{OwnedParams, Param, Params, Value};
 pub use request::{Flags, Kind, NO_REPLY, Request, RequestHead, Requests, encode_request};
 pub use rows::{RowsHead, RowsWriter};
 pub use shape::{Shape, intern};
+pub use whole::{Check, Problem, progress, verified};
 
 /// Largest magnitude of an integer that a JavaScript number holds exactly, 2^53 - 1.
 pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
