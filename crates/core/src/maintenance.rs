@@ -105,12 +105,16 @@ impl Job for Rekey {
         // Idle or not, a connection in WAL mode holds a lock, and has the old key.
         readers.close_idle();
         if let Err(error) = Self::prepare(&mut connection) {
-            if error.is_busy() && connection.is_wal() {
+            if connection.is_wal() {
                 return (Some(connection), Err(error));
             }
-            // Whatever it has reached, a new connection brings the file back into its state. Out of DELETE mode a busy file is
-            // not waited for: that is for the connection to come.
-            return (None, Err(Error { sqlite: 0, ..error }));
+            // Somebody has come in between. A new connection brings the file back into WAL mode, and is there for the next try.
+            drop(connection);
+            return match self.profile.connect(Role::Writer) {
+                Ok(again) => (Some(Box::new(again)), Err(error)),
+                // The connection that the writer opens waits for the file.
+                Err(_) => (None, Err(error)),
+            };
         }
         if let Some(error) = self.reply.given_up() {
             return (None, Err(error));
@@ -130,6 +134,7 @@ impl Job for Rekey {
             Ok(fresh) => {
                 (fresh.and_then(|mut fresh| fresh.set_up(&self.profile).ok().map(|()| Box::new(fresh))), Ok(()))
             }
+            // Done it is: not to be done again, whatever SQLite's code says.
             Err(error) => (None, Err(Error { sqlite: 0, ..error })),
         }
     }

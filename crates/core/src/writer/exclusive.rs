@@ -103,7 +103,10 @@ impl Writer {
                 Some((connection, finished(*exclusive, ran)))
             }
             (None, ran) => {
-                finished(*exclusive, ran)();
+                match ran {
+                    Err(error) if error.is_busy() => self.step_aside(exclusive, error)(),
+                    ran => finished(*exclusive, ran)(),
+                }
                 self.reopen();
                 None
             }
