@@ -1,8 +1,11 @@
 // Keys: what is accepted, who is asked, what a file that does not open says, and that everybody proves its key.
 
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import {
   Database,
   KeyNotAvailableError,
@@ -23,6 +26,8 @@ import { until, within } from './fixtures/transactions/within.mjs';
 const KEY = Uint8Array.from({ length: 32 }, (_, n) => n * 7);
 const OTHER_KEY = Uint8Array.from({ length: 32 }, (_, n) => 255 - n);
 const PLAIN: OpenOptions = { key: undefined };
+/** The package itself, which knows itself by its name. */
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const SCHEMA = 'CREATE TABLE t (a INTEGER PRIMARY KEY, b)';
 const ROWS = `INSERT INTO t SELECT value, hex(zeroblob(500)) FROM json_each('[1,2,3,4,5,6,7,8,9,10]')`;
 const COUNT = 'SELECT count(*) AS n, sum(length(b)) AS bytes FROM t';
@@ -110,6 +115,23 @@ describe('a key', () => {
     await temporary.exec(`${SCHEMA}; ${ROWS}`);
     assert.deepEqual(await temporary.get(COUNT), COUNTED);
     await temporary.close();
+  });
+
+  it('is taken by the first opens of a process, however many at the same time', async () => {
+    await using scratch = new Scratch();
+    const program = `
+      const { Database } = require('sqlflow');
+      const key = new Uint8Array(32);
+      const open = async (n) => (await Database.open(process.argv[1] + '/' + process.pid + '-' + n + '.db', { key })).close();
+      Promise.all(Array.from({ length: 8 }, (_, n) => open(n)));`;
+    const run = promisify(execFile);
+    const { NODE_OPTIONS: _, ...env } = process.env;
+    for (let round = 0; round < 10; round++) {
+      const processes = Array.from({ length: 4 }, () =>
+        run(process.execPath, ['-e', program, scratch.path], { env, cwd: ROOT }),
+      );
+      for (const { stderr } of await Promise.all(processes)) assert.equal(stderr, '');
+    }
   });
 
   it('of two processes that make one file at the same time is good for both', async (t) => {

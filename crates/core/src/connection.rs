@@ -31,7 +31,7 @@ pub use checkpoint::CheckpointMode;
 use cipher::Protection;
 pub(crate) use cipher::is_foreign;
 pub(crate) use file::File;
-pub(crate) use open::Profile;
+pub(crate) use open::{Profile, initialize};
 use words::EngineStatements;
 
 /// What a connection is for.

@@ -16,6 +16,7 @@ pub struct Versions {
 #[must_use]
 pub fn versions() -> Versions {
     let ask = || -> rusqlite::Result<(String, Vec<String>)> {
+        crate::connection::initialize();
         let db = rusqlite::Connection::open_in_memory()?;
         let cipher = db.query_row("PRAGMA cipher_version", [], |row| row.get(0)).unwrap_or_default();
         let mut statement = db.prepare("PRAGMA compile_options")?;

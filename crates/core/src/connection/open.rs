@@ -2,8 +2,8 @@
 
 use std::ffi::c_int;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
@@ -80,6 +80,16 @@ impl Profile {
     }
 }
 
+/// Has SQLite, and SQLCipher with it, ready before any thread opens a file. SQLite counts as initialized before it has called
+/// SQLCipher's own initialization, so that of two first opens at the same time one would find a SQLCipher that takes no key.
+pub(crate) fn initialize() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: it may be called by any thread at any time; what it fails with, every open after it fails with again.
+        let _ = unsafe { ffi::sqlite3_initialize() };
+    });
+}
+
 impl Connection {
     /// Opens the file, which must exist. Reads nothing, and changes nothing in it; [`Connection::set_up`] does.
     pub(crate) fn open(profile: &Profile, role: Role) -> Result<Self> {
@@ -88,6 +98,7 @@ impl Connection {
 
     /// The same with another key than the database has, or none.
     pub(crate) fn open_with(profile: &Profile, role: Role, keyspec: Option<&Keyspec>) -> Result<Self> {
+        initialize();
         let path = &profile.path;
         let access = match role {
             Role::Writer | Role::Copier => OpenFlags::SQLITE_OPEN_READ_WRITE,
