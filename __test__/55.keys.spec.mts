@@ -62,7 +62,7 @@ describe('a key', () => {
     [{ passphrase: `X'${'aB'.repeat(32)}'` }, /^passphrase has the form x'\.\.' of a raw key/],
     [{ key: KEY, cipherCompatibility: 5 }, /^cipherCompatibility must be 1, 2, 3 or 4, got 5$/],
     [{ key: KEY, cipherCompatibility: '4' }, /^cipherCompatibility must be 1, 2, 3 or 4, got "4"$/],
-    [{ cipherCompatibility: 4 }, /^cipherCompatibility is about an encrypted file/],
+    [{ key: undefined, cipherCompatibility: 4 }, /^cipherCompatibility is about an encrypted file/],
     [{ autoVacuum: 'yes' }, /^autoVacuum must be 'none', 'full' or 'incremental', got "yes"$/],
     [{ secureDelete: 1 }, /^secureDelete must be true or false, got 1$/],
     [{ cypher: 1 }, /^unknown option "cypher"/],
