@@ -16,6 +16,7 @@ import {
   abortedTogether,
   ENDLESS,
   ENDLESS_BLOBS,
+  ENDLESS_INSERT,
   NEVER,
   NUMBERS,
   notStarted,
@@ -49,6 +50,27 @@ describe('aborted in a statement', () => {
     for (const [name, call] of Object.entries(readsOf(db, ENDLESS))) {
       const runs = () => until(() => db.stats().readers.open > db.stats().readers.idle, `${name} runs`);
       await abortedTogether({ [name]: call }, runs);
+    }
+    await within(db.run(INSERT, [1]), 'the writer');
+    assert.deepEqual(await numbers(db), [1]);
+  });
+
+  it('several that share a transaction are interrupted once nobody wants it any more', async (t) => {
+    const folder = new Folder(t);
+    const db = await folder.database(TABLE);
+    const held = await folder.hold(db);
+    const controllers = [new AbortController(), new AbortController(), new AbortController()];
+    const calls = controllers.map(({ signal }) => db.run(ENDLESS_INSERT, [], { signal }));
+    const outcomes = Promise.allSettled(calls);
+    await held.release();
+    await until(() => db.stats().writer.state === 'running', 'they run');
+    for (const controller of controllers) {
+      assert.equal(db.stats().writer.state, 'running');
+      controller.abort(REASON);
+    }
+    for (const outcome of await within(outcomes, 'the end of all')) {
+      assert.ok(outcome.status === 'rejected' && outcome.reason instanceof AbortError);
+      assert.equal(outcome.reason.cause, REASON);
     }
     await within(db.run(INSERT, [1]), 'the writer');
     assert.deepEqual(await numbers(db), [1]);

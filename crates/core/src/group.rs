@@ -158,11 +158,16 @@ fn run_member(connection: &mut Connection, member: &Member, lone: bool, first: b
     let ran = if lone {
         run_for(connection, reply, limit(reply), work)
     } else {
-        // No end of an environment and no signal interrupts what others share; the deadline and a closing handle do.
+        // No end of an environment and no signal interrupts what others share; the deadline and a closing handle do, and the signal
+        // of the last who wanted it.
         let interrupt = Arc::clone(&connection.interrupt);
         let tag = Tag { owner: SHARED, ..reply.tag() };
         let run = interrupt.begin(tag, Manner::Interrupt, limit(reply));
-        let ran = work(connection);
+        // The run before the look: see `run_for`.
+        let ran = match reply.given_up() {
+            Some(error) => Err(error),
+            None => work(connection),
+        };
         drop(run);
         ran.map_err(|error| why_interrupted(error, reply, &interrupt))
     };

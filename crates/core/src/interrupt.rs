@@ -178,6 +178,12 @@ impl Interrupt {
         }
     }
 
+    /// Interrupts the run that several share, if one is on; which that was. For those who know that nobody wants it any more, and
+    /// that no other begins meanwhile.
+    pub(crate) fn interrupt_shared(&self) -> Option<Target> {
+        self.interrupt_if(|_| self.is_owned_by(SHARED)).map(Target::Run)
+    }
+
     /// Has the progress handler stop an operation that runs beside open cursors; `false`: it does not.
     fn stop(&self, owner: u64, op: u32) -> bool {
         self.interrupting.fetch_add(1, Ordering::SeqCst);

@@ -79,6 +79,7 @@ impl Writer {
             backoff: Backoff::new(),
             watching: false,
             truncation: Truncation::Open,
+            sharers: Vec::new(),
             aside: Vec::new(),
             figures: Figures::default(),
         };
@@ -145,6 +146,7 @@ impl Writer {
         queue.figures.cache = figures;
         queue.figures.log_frames = connection.log_frames();
         queue.figures.log_bytes = connection.log_bytes(connection.log_frames());
+        queue.sharers.clear();
         let Some(first) = queue.line.pop() else {
             queue.connection = Some(connection);
             queue.state = State::Idle;
@@ -177,6 +179,9 @@ impl Writer {
             let Some(Ok(next)) = queue.line.pop_if(shareable).map(member) else { break };
             bytes += next.bytes();
             members.push(next);
+        }
+        if members.len() > 1 {
+            queue.sharers.extend(members.iter().map(|member| (Arc::clone(member.reply.mailbox()), member.reply.op())));
         }
         Some((connection, Step::Group { members, alone }))
     }
@@ -364,10 +369,16 @@ impl Writer {
     /// Cancels an operation that waits in the queue or runs by itself.
     pub(crate) fn cancel(self: &Arc<Self>, env: u64, op: u32) {
         let is_it = |waiting: &Waiting| waiting.reply().is_some_and(|reply| reply.is(env, op));
-        let (removed, interrupt) = {
+        let (removed, interrupt, shared) = {
             let mut queue = self.queue.lock();
-            (queue.line.take_out(is_it), Arc::clone(&queue.watch.interrupt))
+            let interrupt = Arc::clone(&queue.watch.interrupt);
+            // While the queue is locked no other group begins.
+            let shared = if queue.is_unwanted_by_all(env, op) { interrupt.interrupt_shared() } else { None };
+            (queue.line.take_out(is_it), interrupt, shared)
         };
+        if let Some(run) = shared {
+            interrupt_until_ended(Arc::clone(&interrupt), run);
+        }
         if removed.is_empty() {
             interrupt_until_ended(interrupt, Target::Operation { owner: env_owner(env), op });
         }

@@ -4,6 +4,7 @@ use super::{
     Arc, Aside, Asked, Backoff, CacheFigures, Connection, Duration, Error, Exclusive, Gate, Instant, Line, Member,
     Reply, Sql, Terms, Transaction, Truncation, Waits, Watch, Writer,
 };
+use crate::mailbox::Mailbox;
 
 /// What waits for the writer.
 pub(crate) enum Work {
@@ -60,6 +61,8 @@ pub(super) struct Queue {
     pub(super) watching: bool,
     /// What a gate for the truncation of the log has come to.
     pub(super) truncation: Truncation,
+    /// Who shares the transaction that is on.
+    pub(super) sharers: Vec<(Arc<Mailbox>, u32)>,
     /// Jobs that wait for the readers, or for another process.
     pub(super) aside: Vec<Aside>,
     pub(super) figures: Figures,
@@ -98,6 +101,14 @@ pub(crate) struct WriterFigures {
     pub(crate) queued: usize,
     pub(crate) held_for: Duration,
     pub(crate) done: Figures,
+}
+
+impl Queue {
+    /// Whether `op` of an environment shares the transaction that is on, and nobody wants that any more.
+    pub(super) fn is_unwanted_by_all(&self, env: u64, op: u32) -> bool {
+        self.sharers.iter().any(|(mailbox, other)| mailbox.env == env && *other == op)
+            && self.sharers.iter().all(|(mailbox, op)| mailbox.is_closed() || mailbox.is_cancelled(*op))
+    }
 }
 
 impl Waiting {
