@@ -361,8 +361,10 @@ describe('nothing is left of', () => {
         await round();
         const before = await used();
         for (let n = 0; n < 10; n++) await round();
-        const after = await used();
         const MIB = 1_048_576;
+        let after = await used();
+        // One collection does not find everything; what leaks is found by none.
+        for (let again = 0; again < 5 && after >= before + 4 * MIB; again++) after = await used();
         assert.ok(after < before + 4 * MIB, `${(after - before) / MIB} MiB more, ${before / MIB} before`);
       });
     });
