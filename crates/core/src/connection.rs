@@ -1,6 +1,7 @@
 //! Owns one SQLite handle: how it is opened and set up, its statements, and the transaction words of the engine.
 
 use std::ffi::c_int;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
@@ -10,6 +11,7 @@ use rusqlite::limits::Limit;
 use crate::authorizer::Authorizer;
 use crate::error::{Error, ErrorCode, Result};
 use crate::execute::Script;
+use crate::exit;
 use crate::interrupt::Interrupt;
 use crate::sql::Sql;
 use crate::statement::{Encoding, Statement, Step, Traits, error_code, prepare};
@@ -51,7 +53,6 @@ const PROGRESS_STEPS: c_int = 500;
 
 /// One SQLite handle, used by one thread at a time: its owner's.
 pub(crate) struct Connection {
-    // Statements are dropped, and so finalized, before the handle is closed: fields drop in order.
     cache: StatementCache,
     engine: EngineStatements,
     pub(crate) rows: RowsWriter,
@@ -74,7 +75,7 @@ pub(crate) struct Connection {
     log_frames: Arc<AtomicU32>,
     /// Frames in the log after the last checkpoint.
     checkpointed_at: u32,
-    db: rusqlite::Connection,
+    db: ManuallyDrop<rusqlite::Connection>,
 }
 
 /// What a run of a cached statement needs of its connection.
@@ -86,8 +87,14 @@ pub(crate) struct Parts<'c> {
 }
 
 impl Drop for Connection {
+    /// Wherever its last owner goes, on whatever thread: a stop of the process waits for the close, and once it has begun
+    /// nothing is closed any more, for SQLCipher's exit handler frees what the close would use.
     fn drop(&mut self) {
+        let Some(_inside) = exit::enter() else { return };
         self.drop_row_log();
+        self.forget_all_statements();
+        // SAFETY: dropped once, here, and not used afterwards; its statements are finalized.
+        unsafe { ManuallyDrop::drop(&mut self.db) };
     }
 }
 

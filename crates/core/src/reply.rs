@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{self, Error, ErrorCode};
+use crate::exit;
 use crate::handle::Lease;
 use crate::interrupt::{Tag, env_owner};
 use crate::mailbox::Mailbox;
@@ -176,11 +177,17 @@ impl Reply {
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if self.op != NO_REPLY {
-            self.answer_error(&Error::new(
+        if self.op == NO_REPLY {
+            return;
+        }
+        let error = if exit::stopping() {
+            error::process_exiting()
+        } else {
+            Error::new(
                 ErrorCode::EnginePanic,
                 "the engine failed while it ran this operation; its outcome is unknown, and the database must be opened again",
-            ));
-        }
+            )
+        };
+        self.answer_error(&error);
     }
 }

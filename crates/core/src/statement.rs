@@ -12,6 +12,7 @@ use rusqlite::ffi;
 
 use crate::connection::Tables;
 use crate::error::{Error, ErrorCode, Result};
+use crate::exit;
 use crate::wire::{Param, Params, RowsWriter, Shape, Value};
 
 /// What the authorizer saw while a statement was prepared.
@@ -78,6 +79,8 @@ unsafe impl Send for Statement {}
 
 impl Drop for Statement {
     fn drop(&mut self) {
+        // As with its connection: once the process is stopping, it is left as it is.
+        let Some(_inside) = exit::enter() else { return };
         // SAFETY: `raw` came from sqlite3_prepare_v3, is finalized once, here, and its connection is still open.
         unsafe { ffi::sqlite3_finalize(self.raw.as_ptr()) };
     }

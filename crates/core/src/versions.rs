@@ -16,6 +16,8 @@ pub struct Versions {
 #[must_use]
 pub fn versions() -> Versions {
     let ask = || -> rusqlite::Result<(String, Vec<String>)> {
+        // Kept for its length: the stop waits for it.
+        let _inside = crate::exit::enter();
         crate::connection::initialize();
         let db = rusqlite::Connection::open_in_memory()?;
         let cipher = db.query_row("PRAGMA cipher_version", [], |row| row.get(0)).unwrap_or_default();

@@ -188,11 +188,7 @@ impl Writer {
 
     /// Runs what waits until nothing does, the connection is with a transaction, or the file is busy.
     fn drain(self: &Arc<Self>, connection: Box<Connection>, publish: Option<Publish>) {
-        let Some(_inside) = exit::enter() else {
-            // The process is stopping: SQLite is not entered any more, not even to close.
-            std::mem::forget(connection);
-            return;
-        };
+        let Some(_inside) = exit::enter() else { return };
         if catch_unwind(AssertUnwindSafe(|| self.run(connection, publish))).is_err() {
             self.fail_all(&engine_failed());
         }
@@ -207,7 +203,6 @@ impl Writer {
                 self.checkpoint_after_commit(&mut connection);
             }
             if exit::stopping() {
-                std::mem::forget(connection);
                 return;
             }
             // The next step is decided, and an idle connection put back, before anybody sees a result.

@@ -1,6 +1,7 @@
 //! Owns how a connection is opened and set up: its flags, its first read, its pragmas, in an order that matters.
 
 use std::ffi::c_int;
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Once};
@@ -150,7 +151,7 @@ impl Connection {
             page_size: 4_096,
             log_frames: Arc::new(AtomicU32::new(0)),
             checkpointed_at: 0,
-            db,
+            db: ManuallyDrop::new(db),
         };
         if let Some(keyspec) = keyspec {
             connection.unlock(keyspec)?;

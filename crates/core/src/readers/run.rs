@@ -52,11 +52,7 @@ pub(super) struct Patience {
 impl Readers {
     /// Serves the queue with `connection`, or with one it opens.
     pub(super) fn drain(self: &Arc<Self>, connection: Option<Box<Connection>>, opening: Option<Patience>) {
-        let Some(_inside) = exit::enter() else {
-            // The process is stopping: SQLite is not entered any more, not even to close.
-            std::mem::forget(connection);
-            return;
-        };
+        let Some(_inside) = exit::enter() else { return };
         let checkout = connection.as_ref().map_or(0, |connection| connection.checkout);
         self.guarded(checkout, || {
             let connection = match connection {
@@ -118,7 +114,6 @@ impl Readers {
     fn serve(self: &Arc<Self>, mut connection: Box<Connection>, mut woken: bool, mut publish: Option<Publish>) {
         loop {
             if exit::stopping() {
-                std::mem::forget(connection);
                 return;
             }
             let next = self.next(connection, std::mem::take(&mut woken));
@@ -319,10 +314,7 @@ impl Readers {
     }
 
     fn resume(self: &Arc<Self>, streaming: Streaming, resume: Resume) {
-        let Some(_inside) = exit::enter() else {
-            std::mem::forget(streaming);
-            return;
-        };
+        let Some(_inside) = exit::enter() else { return };
         let checkout = streaming.connection.checkout;
         self.guarded(checkout, || match self.stream(streaming, resume) {
             Streamed::Ran(Ran::Free(connection, owed)) => self.serve(connection, false, Some(owed)),
@@ -368,10 +360,7 @@ impl Readers {
     }
 
     fn retry(self: &Arc<Self>, busy: Busy) {
-        let Some(_inside) = exit::enter() else {
-            std::mem::forget(busy);
-            return;
-        };
+        let Some(_inside) = exit::enter() else { return };
         let Busy { connection, entry, patience } = busy;
         self.guarded(connection.checkout, || {
             if let Ran::Free(connection, owed) = self.run(connection, entry, Some(patience)) {
