@@ -478,6 +478,14 @@ export declare class ForeignCipherFormatError extends SqlflowError {
 export declare class FileExistsError extends SqlflowError {
   readonly code = "FILE_EXISTS";
 }
+/** A pool has no database for the key, and `create` says that none is made. */
+export declare class NoSuchDatabaseError extends SqlflowError {
+  readonly code = "NO_SUCH_DATABASE";
+}
+/** A key of a pool that cannot be the name of a file: empty, too long, no valid Unicode, or refused by `fileName`. */
+export declare class PoolKeyError extends SqlflowError {
+  readonly code = "POOL_KEY";
+}
 /** How far a checkpoint goes; see https://sqlite.org/pragma.html#pragma_wal_checkpoint. */
 export type CheckpointMode = "passive" | "full" | "restart" | "truncate";
 /** What a checkpoint did. */
@@ -1302,6 +1310,310 @@ export declare class Database<R = ReadTransaction, W = ReadTransaction extends R
    * promise, and the `timeoutMs` of the first call counts.
    *
    * @throws OptionError; ReentrantAccessError inside a closure of one of its own transactions
+   */
+  close(options?: CloseOptions): Promise<void>;
+  /** The same as `close`, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+/** How far `migrateAll` or `backupAll` is. */
+export interface PoolProgress<R> {
+  /** Databases that are done. */
+  readonly done: number;
+  /** Databases in all. */
+  readonly total: number;
+  /** What became of the last one. */
+  readonly result: R;
+}
+/** What became of one database. */
+export interface MigrateResult {
+  readonly key: string;
+  /** The migrations that were run, in their order; with an `error` those before it. */
+  readonly migrations: readonly MigrationProgress[];
+  /** Why it was not brought up to date; `undefined`: it is. */
+  readonly error: unknown;
+}
+/** What became of the copy of one database. */
+export interface BackupResult {
+  readonly key: string;
+  /** Where the copy is, or would have been. */
+  readonly path: string;
+  /** Why there is none; `undefined`: there is. */
+  readonly error: unknown;
+}
+/** Options of `pool.migrateAll`. */
+export interface MigrateAllOptions {
+  /** Databases at a time, 1 to 64. Default 4. */
+  concurrency?: number | undefined;
+  /** Told after each database, in the async context of the call. */
+  onProgress?: ((progress: PoolProgress<MigrateResult>) => void) | undefined;
+  /** Begins no more: `AbortError`, once those that were begun are done. */
+  signal?: AbortSignal | undefined;
+}
+/** Options of `pool.backupAll`. */
+export interface BackupAllOptions {
+  /** Databases at a time, 1 to 64. Default 4. */
+  concurrency?: number | undefined;
+  /** Replace files that exist. Default `false`: `FileExistsError` in the result. */
+  overwrite?: boolean | undefined;
+  /** Told after each database, in the async context of the call. */
+  onProgress?: ((progress: PoolProgress<BackupResult>) => void) | undefined;
+  /** Ends it: `AbortError`, and nothing is left of the copies that were being made. */
+  signal?: AbortSignal | undefined;
+}
+/** How keys become names of files, where the default does not fit: for existing folders, and to spread them over sub-folders. */
+export interface FileNames {
+  /**
+   * The name of the file of `key`, relative to the folder of the pool, with `/` between the folders on the way to it. No two
+   * keys may get the same one, nor two that differ in case or Unicode form only, where the file system does not tell those
+   * apart.
+   */
+  encode: (key: string) => string;
+  /**
+   * The key of a file by the same kind of name; `undefined` for a file that is none of the pool's. Needed by `pool.keys`,
+   * `migrateAll` and `backupAll`; when it is given, a key must come back from its name, so that no two keys share a file.
+   */
+  decode?: ((name: string) => string | undefined) | undefined;
+}
+/** A database of a pool that was opened or closed. */
+export interface PoolEvent {
+  /** Its key. */
+  readonly key: string;
+  /** The canonical path of its file. */
+  readonly path: string;
+  /**
+   * Of a close: `'room'`, others were used more or there were too many; `'idle'`, nobody used it for `inactivityTimeoutMs`;
+   * `'evict'` and `'delete'`, it was asked for; `'close'`, the pool is being closed. Of an open: `undefined`.
+   */
+  readonly reason: "room" | "idle" | "evict" | "delete" | "close" | undefined;
+}
+/**
+ * Options of `Pool.open`: those of `Database.open`, which every database of it is opened with, and its own.
+ *
+ * The databases have small caches: 256 KiB of pages and 16 prepared statements per connection.
+ */
+export interface PoolOptions extends Omit<OpenOptions, "create" | "key"> {
+  /**
+   * Make the file of a key, and the folder, when they are missing: default `true`. `false`, or what the function gives
+   * `false` for: `NoSuchDatabaseError`, so that a lookup of an unknown key makes no file.
+   */
+  create?: boolean | ((key: string) => boolean) | undefined;
+  /**
+   * One encryption key for all databases, 32 bytes, or a function that is told the path of the file. Prefer `keyProvider`:
+   * a key of its own for every database.
+   */
+  key?: Uint8Array | KeyProvider | undefined;
+  /**
+   * Gives the encryption key of the database of a key, 32 bytes, now or later; asked once per open. When it has none
+   * (`undefined` or `null`), or fails, the call that needed it rejects with `KeyNotAvailableError`, and nothing is remembered.
+   */
+  keyProvider?: KeyProvider | undefined;
+  /**
+   * Most databases that stay open, from 1. Default 1000. Which ones is decided by how often and how lately they were used
+   * (TinyLFU). One that is in use is never closed, so that more are open while more are in use. Must agree with other pools
+   * on the same folder in this process, worker threads included, which share one cache.
+   */
+  maxOpen?: number | undefined;
+  /**
+   * Most bytes that their page caches hold together; looked at once a second. Beyond it those that were not used for the
+   * longest time give their pages back, and are closed when that is not enough. Default 0: no limit but `maxOpen` times
+   * 256 KiB per connection. Must agree as `maxOpen`.
+   */
+  maxOpenBytes?: number | undefined;
+  /**
+   * Close a database that nobody has used for so long, in milliseconds. Default 300000 (5 minutes); 0: never. Must agree
+   * as `maxOpen`. Already after a second without use it gives back its readers, statements and pages.
+   */
+  inactivityTimeoutMs?: number | undefined;
+  /** How keys become file names. Default: `<key>.db`, where all but `a-z`, `0-9`, `_` and `-` is escaped. */
+  fileName?: FileNames | undefined;
+  /** Called after a database was opened for this pool, in the async context of `Pool.open`. What it throws is a warning. */
+  onOpen?: ((event: PoolEvent) => void) | undefined;
+  /** Called after a database was given up by this pool, and cannot be used by it any more. As `onOpen`. */
+  onClose?: ((event: PoolEvent) => void) | undefined;
+}
+/**
+ * What the pools on a folder are doing and have done in this process, all of its threads together: they share one cache.
+ * Once the pool that was asked is closed, every figure is 0.
+ */
+export interface PoolStats {
+  /** Databases that are open. More than `maxOpen` only while more than that are in use. */
+  readonly open: number;
+  /** Of these, those that are in use: a call of the pool is on, or a scope of `use`. */
+  readonly inUse: number;
+  /** Of these, those that are closed with the end of their use, unless they are used again before. */
+  readonly draining: number;
+  /** Databases that are being opened. */
+  readonly opening: number;
+  /** Calls and scopes that are on. */
+  readonly uses: number;
+  /** As opened. */
+  readonly maxOpen: number;
+  /** Calls that found their database open. */
+  readonly hits: number;
+  /** Calls that had to have it opened. */
+  readonly misses: number;
+  /** Databases that were opened, one for each thread that did. */
+  readonly opened: number;
+  /** Opens that came to nothing. */
+  readonly failed: number;
+  /** Databases that were closed, by reason. */
+  readonly closed: {
+    /** Others were used more, or there were too many. */
+    readonly room: number;
+    /** Nobody used them for `inactivityTimeoutMs`. */
+    readonly idle: number;
+    /** By `evict` and `evictAll`. */
+    readonly evicted: number;
+    /** By `delete`. */
+    readonly deleted: number;
+    /** With the pool that had them, or its thread. */
+    readonly pool: number;
+  };
+  /** Bytes of their page caches, each as of the last time its connection was used. */
+  readonly cacheBytes: number;
+}
+/**
+ * A folder of databases, one file for each key: a user, a tenant, a device.
+ *
+ * Every call opens the database of its key when it is not open, with the migrations and the encryption key of the pool's
+ * options, made if it is missing and may be; calls that need the same one at the same time wait for one open. At most
+ * `maxOpen` stay open, those that are used most; one that is in use is never closed. Two pools on one folder, of worker
+ * threads as well, share what is open.
+ *
+ * Beside what the methods of `Database` of the same name reject with, every call can reject with `PoolKeyError` for a key
+ * that can have no file, `NoSuchDatabaseError` when there is no file and none is made, `KeyNotAvailableError`, whatever
+ * `Database.open` rejects with, and `DatabaseClosedError` after the close of the pool.
+ */
+export declare class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTransaction : R> implements AsyncDisposable {
+  #private;
+  /** The canonical path of the folder. */
+  readonly path: string;
+  private constructor();
+  /**
+   * Opens a pool on the databases of a folder, which is made (for its owner alone) when it is missing. None of them is
+   * opened before it is needed.
+   *
+   * @param folder the folder, relative to the working directory
+   * @throws OptionError; CannotOpenError for the folder; OptionsConflictError when this process has a pool on it with
+   *   another `maxOpen`, `maxOpenBytes` or `inactivityTimeoutMs`; MigrationSourceError comes with the first use
+   */
+  static open<R, W>(folder: string, options: PoolOptions & {
+    querier: SplitQuerier<R, W>;
+  }): Promise<Pool<R, W>>;
+  /** Opens a pool whose closures, of `read` and `write` alike, get what `querier` makes of their transaction. */
+  static open<Q>(folder: string, options: PoolOptions & {
+    querier: (tx: WriteTransaction) => Q;
+  }): Promise<Pool<Q, Q>>;
+  /** Opens a pool whose closures get their transaction. */
+  static open(folder: string, options?: PoolOptions): Promise<Pool>;
+  /** `db.read` of the database of `key`. */
+  read<T>(key: string, fn: (q: R, tx: ReadTransaction) => T | PromiseLike<T>, options?: CallOptions): Promise<T>;
+  /** `db.write` of the database of `key`. */
+  write<T>(key: string, fn: (q: W, tx: WriteTransaction) => T | PromiseLike<T>, options?: CallOptions): Promise<T>;
+  /** `db.batch` of the database of `key`: a synchronous closure. */
+  batch<T>(key: string, fn: (tx: SyncWrite) => T, options?: CallOptions): Promise<T>;
+  /** `db.batch` of the database of `key`: a list of statements. */
+  batch(key: string, statements: readonly BatchItem[], options?: CallOptions): Promise<QueryResult[]>;
+  /** `db.get` of the database of `key`. */
+  get<Rw = Row>(key: string, sql: string | Sql, parameters?: SqlParameters, options?: ObjectRowOptions): Promise<Rw | undefined>;
+  /** The first row as an array, or `undefined` when there is none. */
+  get<Rw = ArrayRow>(key: string, sql: string | Sql, parameters: SqlParameters | undefined, options: ArrayRowOptions): Promise<Rw | undefined>;
+  /** `db.one` of the database of `key`. */
+  one<Rw = Row>(key: string, sql: string | Sql, parameters?: SqlParameters, options?: ObjectRowOptions): Promise<Rw>;
+  /** The first row as an array; rejects with `NoRowsError` when there is none. */
+  one<Rw = ArrayRow>(key: string, sql: string | Sql, parameters: SqlParameters | undefined, options: ArrayRowOptions): Promise<Rw>;
+  /** `db.all` of the database of `key`. */
+  all<Rw = Row>(key: string, sql: string | Sql, parameters?: SqlParameters, options?: ObjectRowOptions): Promise<Rw[]>;
+  /** All rows as arrays. */
+  all<Rw = ArrayRow>(key: string, sql: string | Sql, parameters: SqlParameters | undefined, options: ArrayRowOptions): Promise<Rw[]>;
+  /** `db.query` of the database of `key`. */
+  query<Rw = Row>(key: string, sql: string | Sql, parameters?: SqlParameters, options?: ObjectRowOptions): Promise<QueryResult<Rw>>;
+  /** The same, with rows as arrays. */
+  query<Rw = ArrayRow>(key: string, sql: string | Sql, parameters: SqlParameters | undefined, options: ArrayRowOptions): Promise<QueryResult<Rw>>;
+  /** `db.iterate` of the database of `key`, which stays open until the iterator has ended. */
+  iterate<Rw = Row>(key: string, sql: string | Sql, parameters?: SqlParameters, options?: ObjectRowOptions & IterateOptions): AsyncRows<Rw>;
+  /** The rows one by one as arrays. */
+  iterate<Rw = ArrayRow>(key: string, sql: string | Sql, parameters: SqlParameters | undefined, options: ArrayRowOptions & IterateOptions): AsyncRows<Rw>;
+  /** `db.run` of the database of `key`. */
+  run(key: string, sql: string | Sql, parameters?: SqlParameters, options?: CallOptions): Promise<RunResult>;
+  /** `db.runMany` of the database of `key`. */
+  runMany(key: string, sql: string | Sql, rows: Iterable<SqlParameters>, options?: CallOptions): Promise<RunResult>;
+  /** `db.exec` of the database of `key`. */
+  exec(key: string, sql: string | Sql, options?: CallOptions): Promise<void>;
+  /**
+   * Runs `fn` with the database of `key`, which stays open until what `fn` gives has settled: for what the pool has no method
+   * for, and for several calls that belong together.
+   *
+   * `db` is the scope's own: it is closed with it, after the work that it has accepted. Resolves with what `fn` gives; what
+   * `fn` throws is thrown again, unchanged.
+   */
+  use<T>(key: string, fn: (db: Database<R, W>) => T | PromiseLike<T>): Promise<T>;
+  /**
+   * The keys that have a file in the folder, open or not, in no order; files that are made or deleted meanwhile may be
+   * missed.
+   *
+   * @throws OptionError when `fileName` has no `decode`; IoError
+   */
+  keys(): AsyncGenerator<string, void, undefined>;
+  /** Whether there is a file for `key`. @throws PoolKeyError; IoError */
+  has(key: string): Promise<boolean>;
+  /**
+   * Closes the database of `key`, in all threads of this process, as soon as nobody uses it. Resolves with `true` when it is
+   * closed, or was not open; with `false` when somebody used it again before, or has it open by `Database.open`.
+   *
+   * @throws PoolKeyError; ReentrantAccessError inside a closure or a scope of `use` of it; DatabaseClosedError
+   */
+  evict(key: string): Promise<boolean>;
+  /** `evict` of every database that this pool has open; resolves with how many were closed. */
+  evictAll(): Promise<number>;
+  /**
+   * Deletes the database of `key`: closes it as soon as nobody uses it, then removes its file and its log. Calls that need it
+   * meanwhile wait, and make it anew if they may. Resolves with whether there was one.
+   *
+   * Users of this process are waited for during `queueTimeoutMs` as opened, another process that has it open during
+   * `busyTimeoutMs`; when they have not let it go by then, it stays as it is.
+   *
+   * @throws QueueTimeoutError; BusyError; CannotOpenError when this process has it open by `Database.open`; PoolKeyError;
+   *   ReentrantAccessError inside a closure or a scope of `use` of it; IoError; DatabaseClosedError
+   */
+  delete(key: string): Promise<boolean>;
+  /**
+   * Brings every database of the folder up to date with the option `migrations`, whatever `migrate` says, and tells what
+   * became of each, in the order of the keys. One that fails does not stop the others.
+   *
+   * Those that are open are migrated while nobody works on them; the others are opened and closed again, and take no place
+   * in the cache.
+   *
+   * @throws OptionError, also without `migrations`; AbortError; IoError for the folder; DatabaseClosedError
+   */
+  migrateAll(options?: MigrateAllOptions): Promise<MigrateResult[]>;
+  /**
+   * Copies every database of the folder into another one, by the same names, each as `db.backup` does: one snapshot, with the
+   * encryption key that it has. Tells what became of each, in the order of the keys; one that fails does not stop the others.
+   *
+   * @param folder where the copies go, made if it is missing
+   * @throws OptionError; AbortError; IoError for the folder; DatabaseClosedError
+   */
+  backupAll(folder: string, options?: BackupAllOptions): Promise<BackupResult[]>;
+  /**
+   * What the pools on the folder are doing at this moment, and have done, in this process. Takes some 20 ns for each database
+   * that is open, and waits for nothing.
+   */
+  stats(): PoolStats;
+  /**
+   * Resolves at the first moment when no call of this pool is on; new ones may be made meanwhile, and after it.
+   *
+   * @throws ReentrantAccessError inside a closure or a scope of `use`
+   */
+  drain(): Promise<void>;
+  /**
+   * Closes the pool: refuses new calls, lets those that are on finish, then closes its databases, those that another thread
+   * has open excepted.
+   *
+   * With `timeoutMs` (milliseconds; 0: at once; default: for ever) what is not finished by then is ended like by a deadline,
+   * as `db.close({ timeoutMs })` does. Closing again gives the same promise.
+   *
+   * @throws OptionError; ReentrantAccessError inside a closure or a scope of `use` of it
    */
   close(options?: CloseOptions): Promise<void>;
   /** The same as `close`, for `await using`. */

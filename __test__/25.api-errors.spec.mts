@@ -21,6 +21,8 @@ const CODES: Record<string, string> = {
   DatabaseNewerThanCodeError: 'DATABASE_NEWER_THAN_CODE',
   EnginePanicError: 'ENGINE_PANIC',
   FileExistsError: 'FILE_EXISTS',
+  NoSuchDatabaseError: 'NO_SUCH_DATABASE',
+  PoolKeyError: 'POOL_KEY',
   ForeignCipherFormatError: 'FOREIGN_CIPHER_FORMAT',
   KeyNotAvailableError: 'KEY_NOT_AVAILABLE',
   NotEncryptedError: 'NOT_ENCRYPTED',

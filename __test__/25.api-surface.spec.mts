@@ -57,6 +57,7 @@ describe('the package', () => {
       Object.keys(sqlflow).filter((name) => !name.endsWith('Error')),
       [
         'Database',
+        'Pool',
         'ReadTransaction',
         'Sql',
         'Statement',

@@ -171,6 +171,45 @@ export class FakeAddon implements Native {
     this.calls.push(['listen', ...call]);
   }
 
+  openPool(...call: unknown[]): void {
+    this.calls.push(['openPool', ...call]);
+  }
+
+  closePool(...call: unknown[]): void {
+    this.calls.push(['closePool', ...call]);
+  }
+
+  openPooled(...call: unknown[]): void {
+    this.calls.push(['openPooled', ...call]);
+  }
+
+  acquire(...call: unknown[]): number {
+    this.calls.push(['acquire', ...call]);
+    return 1;
+  }
+
+  release(...call: unknown[]): void {
+    this.calls.push(['release', ...call]);
+  }
+
+  share(...call: unknown[]): ArrayBuffer | undefined {
+    this.calls.push(['share', ...call]);
+    return undefined;
+  }
+
+  evict(...call: unknown[]): void {
+    this.calls.push(['evict', ...call]);
+  }
+
+  deletePooled(...call: unknown[]): void {
+    this.calls.push(['deletePooled', ...call]);
+  }
+
+  poolStats(...call: unknown[]): ArrayBuffer | undefined {
+    this.calls.push(['poolStats', ...call]);
+    return undefined;
+  }
+
   processExit(): void {}
 
   info(): { sqlite: string; cipher: string } {

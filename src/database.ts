@@ -119,6 +119,15 @@ export class Database<R = ReadTransaction, W = ReadTransaction extends R ? Write
   }
 
   /**
+   * A database that was opened by other means.
+   *
+   * @internal
+   */
+  static of(session: Session, queriers: Queriers, migrations: number): Database<unknown, unknown> {
+    return new Database<unknown, unknown>(session, queriers, migrations);
+  }
+
+  /**
    * Has `clean` run when `db` is closed, as the last part of its close.
    *
    * @internal

@@ -360,6 +360,16 @@ export class FileExistsError extends SqlflowError {
   override readonly code = 'FILE_EXISTS';
 }
 
+/** A pool has no database for the key, and `create` says that none is made. */
+export class NoSuchDatabaseError extends SqlflowError {
+  override readonly code = 'NO_SUCH_DATABASE';
+}
+
+/** A key of a pool that cannot be the name of a file: empty, too long, no valid Unicode, or refused by `fileName`. */
+export class PoolKeyError extends SqlflowError {
+  override readonly code = 'POOL_KEY';
+}
+
 const classes = {
   SqlflowError,
   SqlError,
@@ -406,6 +416,8 @@ const classes = {
   NotEncryptedError,
   ForeignCipherFormatError,
   FileExistsError,
+  NoSuchDatabaseError,
+  PoolKeyError,
 };
 
 for (const [name, { prototype }] of Object.entries(classes)) {

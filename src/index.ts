@@ -34,6 +34,11 @@ export type {
   SyncArrayRowOptions,
   SyncObjectRowOptions,
 } from './options.js';
+export { Pool } from './pool.js';
+export type { BackupAllOptions, BackupResult, MigrateAllOptions, MigrateResult, PoolProgress } from './pool-all.js';
+export type { FileNames } from './pool-files.js';
+export type { PoolEvent, PoolOptions } from './pool-options.js';
+export type { PoolStats } from './pool-stats.js';
 export type { AsyncRows } from './rows.js';
 export { Sql, type SqlTag, sql } from './sql.js';
 export { Statement, type StatementValues, WriteStatement } from './statement.js';

@@ -59,6 +59,11 @@ export function nativeCipher(source: KeySource, path: string): NativeCipher | Pr
   return 'provider' in source ? provided(source.provider, source.compatibility, path) : source;
 }
 
+/** A copy for one open, which wipes it. */
+export function copyOf(source: KeySource): KeySource {
+  return 'provider' in source ? source : { ...source, bytes: source.bytes.slice(0) };
+}
+
 /** Makes a copy of a key forget it. */
 export function wipe(cipher: KeySource | undefined): void {
   if (cipher !== undefined && 'bytes' in cipher) new Uint8Array(cipher.bytes).fill(0);

@@ -16,7 +16,7 @@ const { setTimeout, clearTimeout } = globalThis;
 type State = 'new' | 'fetching' | 'idle' | 'ended' | 'failed';
 
 /** Ends the transaction of an iterator that was dropped half-way. The cursor does not hold its iterator. */
-const dropped = new FinalizationRegistry<ManagedCursor>((cursor) => cursor.close());
+const dropped = new FinalizationRegistry<{ close(): void }>((cursor) => cursor.close());
 
 /** The query of a cursor, and what bounds it. */
 export interface ManagedRequest {
@@ -31,6 +31,7 @@ export class ManagedCursor implements BatchSource {
   readonly transaction = undefined;
   readonly #session: Session;
   readonly #request: ManagedRequest;
+  #onEnd: (() => void) | undefined;
   #state: State = 'new';
   #own: Target | undefined = undefined;
   #cursor: Cursor | undefined = undefined;
@@ -40,13 +41,15 @@ export class ManagedCursor implements BatchSource {
   #idle: NodeJS.Timeout | undefined = undefined;
   #leaveSignal: (() => void) | undefined = undefined;
 
-  constructor(session: Session, request: ManagedRequest) {
+  /** `onEnd` is called once, when its transaction is being ended, or will not be begun. */
+  constructor(session: Session, request: ManagedRequest, onEnd?: () => void) {
     this.#session = session;
     this.#request = request;
+    this.#onEnd = onEnd;
   }
 
   /** Ends `cursor` when `iterator` is collected. */
-  static endWith(iterator: object, cursor: ManagedCursor): void {
+  static endWith(iterator: object, cursor: { close(): void }): void {
     dropped.register(iterator, cursor);
   }
 
@@ -131,12 +134,14 @@ export class ManagedCursor implements BatchSource {
     clearTimeout(this.#idle);
     this.#leaveSignal?.();
     this.#leaveSignal = undefined;
-    if (this.#own === undefined || this.#own.ended) return;
     try {
-      this.#session.engine.endRead(this.#own)?.catch(overBefore);
+      if (this.#own?.ended === false) this.#session.engine.endRead(this.#own)?.catch(overBefore);
     } catch {
       overBefore();
     }
+    const onEnd = this.#onEnd;
+    this.#onEnd = undefined;
+    onEnd?.();
   }
 
   /** An error of the engine that says "aborted" gets the signal's reason. */

@@ -37,13 +37,11 @@ export async function openSession(path: string, options: OpenOptions | undefined
 }
 
 async function openFile(file: string, checked: CheckedOpenOptions): Promise<Opened> {
-  const { native, bigint, migrations, keys } = checked;
+  const { native, bigint, keys } = checked;
   const onMigration = told(checked.onMigration);
   try {
-    if (migrations !== undefined) {
-      const id = sources.idOf(migrations);
-      native.migrations = typeof id === 'number' ? id : await id;
-    }
+    const id = migrationsOf(checked);
+    native.migrations = typeof id === 'number' ? id : await id;
     if (keys !== undefined) {
       const cipher = nativeCipher(keys, file);
       native.cipher = cipher instanceof Promise ? await cipher : cipher;
@@ -53,6 +51,11 @@ async function openFile(file: string, checked: CheckedOpenOptions): Promise<Open
     wipe(keys);
     wipe(native.cipher);
   }
+}
+
+/** The number of the migrations of an open; 0: none. */
+export function migrationsOf({ migrations }: CheckedOpenOptions): number | Promise<number> {
+  return migrations === undefined ? 0 : sources.idOf(migrations);
 }
 
 /** The listener as it is called; in the async context of this call. */

@@ -303,10 +303,14 @@ export function checkPath(path: unknown): string {
   return path;
 }
 
-/** Checks the options of `Database.open` and adds the defaults. */
-export function checkOpenOptions(options: unknown, memory: boolean): CheckedOpenOptions {
+/** Checks the options of `Database.open` and adds the defaults. `others`: names that are somebody else's to check. */
+export function checkOpenOptions(
+  options: unknown,
+  memory: boolean,
+  others: readonly string[] = [],
+): CheckedOpenOptions {
   const given = record(options, 'options');
-  checkNames(given, OPEN_NAMES, 'option');
+  checkNames(given, [...OPEN_NAMES, ...others], 'option');
   const readOnly = boolean(given, 'readOnly', false);
   const autoVacuum = oneOf(given, 'autoVacuum', ['none', 'full', 'incremental'], 'none');
   if ((given['key'] ?? given['passphrase']) !== undefined && autoVacuum !== 'none') {

@@ -5,6 +5,8 @@ import { ReentrantAccessError } from './errors.js';
 
 /** What code can be inside of: a transaction, or one closure of a group that shares a transaction. */
 export interface Enclosing {
+  /** No transaction, but a scope of `pool.use`: in it the database may be used, and not be closed. */
+  readonly uses?: true;
   readonly engineId: number;
   readonly ended: boolean;
 }
@@ -40,11 +42,27 @@ export function outside<T>(fn: () => T): T {
 export function reentrance(engineId: number, method: string): ReentrantAccessError | undefined {
   for (let link = storage?.getStore(); link !== undefined; link = link.around) {
     const { transaction } = link;
-    if (transaction.engineId !== engineId || transaction.ended) continue;
+    if (transaction.engineId !== engineId || transaction.ended || transaction.uses) continue;
     return new ReentrantAccessError(
       `db.${method} was called inside the closure of an open transaction of the same database, where it could wait for ` +
         'what its own caller holds; use tx, tx.savepoint for a transaction within it, or db.outside(() => ...) for work ' +
         'that is none of the closure',
+    );
+  }
+  return undefined;
+}
+
+/**
+ * Why the running code may not wait for the end of all that uses the database: the error, when it does so itself, in a
+ * closure or inside `pool.use`. `engineId` undefined: of any.
+ */
+export function ownUse(isMeant: (engineId: number) => boolean, method: string): ReentrantAccessError | undefined {
+  for (let link = storage?.getStore(); link !== undefined; link = link.around) {
+    const { transaction } = link;
+    if (transaction.ended || !isMeant(transaction.engineId)) continue;
+    const where = transaction.uses ? 'inside pool.use' : 'inside the closure of an open transaction';
+    return new ReentrantAccessError(
+      `pool.${method} was called ${where} of a database that it would wait for; call it afterwards`,
     );
   }
   return undefined;

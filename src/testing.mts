@@ -1,3 +1,3 @@
 // What `import 'sqlflow/testing'` gives: the names of the CommonJS build, which exists once however it is loaded.
 
-export { testDatabase } from './testing.js';
+export { testDatabase, testPool } from './testing.js';

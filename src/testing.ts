@@ -4,12 +4,23 @@ import { constants, copyFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Database, type OpenOptions, OptionError, type SplitQuerier, type WriteTransaction } from './index.js';
+import {
+  Database,
+  type OpenOptions,
+  OptionError,
+  Pool,
+  type PoolOptions,
+  type SplitQuerier,
+  type WriteTransaction,
+} from './index.js';
 import { sources } from './open.js';
 import { checkOpenOptions } from './options.js';
 
 /** Options of `testDatabase`: those of `Database.open`, but that `synchronous` is `'normal'` by default. */
 export interface TestDatabaseOptions extends Omit<OpenOptions, 'create' | 'readOnly'> {}
+
+/** Options of `testPool`: those of `Pool.open`, but that `synchronous` is `'normal'` by default. */
+export interface TestPoolOptions extends Omit<PoolOptions, 'readOnly'> {}
 
 /** Windows keeps a file for a moment after it was closed. */
 const REMOVAL = { recursive: true, force: true, maxRetries: 5 } as const;
@@ -57,6 +68,31 @@ export async function testDatabase(options?: TestDatabaseOptions): Promise<Datab
     const db = await Database.open(file, given);
     Database.afterClose(db, () => remove(folder));
     return db;
+  } catch (error) {
+    await remove(folder);
+    throw error;
+  }
+}
+
+/**
+ * Opens a pool on a fresh private temporary folder, which is removed with it: `await using pool = await testPool()`, or
+ * `pool.close()`, or the end of the process at the latest. Nothing has to survive a power cut here, so `synchronous` is
+ * `'normal'` unless it is given.
+ *
+ * @throws what `Pool.open` rejects with
+ */
+export function testPool<R, W>(options: TestPoolOptions & { querier: SplitQuerier<R, W> }): Promise<Pool<R, W>>;
+/** Opens a pool whose closures get what `querier` makes of their transaction. */
+export function testPool<Q>(options: TestPoolOptions & { querier: (tx: WriteTransaction) => Q }): Promise<Pool<Q, Q>>;
+/** Opens a pool whose closures get their transaction. */
+export function testPool(options?: TestPoolOptions): Promise<Pool>;
+export async function testPool(options?: TestPoolOptions): Promise<Pool> {
+  if (options !== undefined && 'readOnly' in options) throw new OptionError('readOnly makes no sense: the pool is new');
+  const folder = newFolder();
+  try {
+    const pool = await Pool.open(folder, { ...options, synchronous: options?.synchronous ?? 'normal' });
+    Pool.afterClose(pool, () => remove(folder));
+    return pool;
   } catch (error) {
     await remove(folder);
     throw error;

@@ -34,6 +34,16 @@ export interface NativeCipher {
   readonly compatibility: number;
 }
 
+/** Options of `openPool`, complete. */
+export interface NativePoolOptions {
+  create: boolean;
+  maxOpen: number;
+  /** 0: no limit. */
+  maxOpenBytes: number;
+  /** 0: for ever. */
+  inactivityTimeoutMs: number;
+}
+
 /** The functions of the addon; crates/node/src documents each. */
 export interface Native {
   setup(request: ArrayBuffer, response: ArrayBuffer, sync: ArrayBuffer, wake: () => void): void;
@@ -79,6 +89,27 @@ export interface Native {
   verify(op: number, handle: number, generation: number): void;
   /** PROGRESS, then DONE. */
   convert(op: number, path: string, cipher: NativeCipher, busyTimeoutMs: number): void;
+  openPool(op: number, path: string, options: NativePoolOptions): void;
+  closePool(pool: number, generation: number): void;
+  /** As `open`, and the first use has begun. */
+  openPooled(op: number, pool: number, generation: number, name: string, options: NativeOpenOptions): void;
+  /** Begins a use: 1, or 0 when the handle is closed. */
+  acquire(handle: number, generation: number): number;
+  release(handle: number, generation: number): void;
+  /** Index and generation of another handle, two u32. */
+  share(handle: number, generation: number): ArrayBuffer | undefined;
+  /** CHANGES: 1 closed, 0 used again. */
+  evict(op: number, pool: number, generation: number, name: string): void;
+  /** CHANGES: 1 deleted, 0 there was none. */
+  deletePooled(
+    op: number,
+    pool: number,
+    generation: number,
+    name: string,
+    busyTimeoutMs: number,
+    queueTimeoutMs: number,
+  ): void;
+  poolStats(pool: number, generation: number): ArrayBuffer | undefined;
   processExit(code: number): void;
   info(): { sqlite: string; cipher: string };
 }

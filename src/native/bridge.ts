@@ -33,6 +33,7 @@ import { errorOf, Failure, FailureCode } from './failure.js';
 import { Groups } from './groups.js';
 import { afterDrain, Migrations, type ProgressListener } from './migrations.js';
 import { Outcome } from './operations.js';
+import { Pools } from './pools.js';
 import { inFlight, isBusy, refusal, refused } from './refusal.js';
 import { Savepoints } from './savepoints.js';
 import type { Target } from './target.js';
@@ -45,6 +46,7 @@ const CHECKPOINTS = { passive: 0, full: 1, restart: 2, truncate: 3 } as const sa
 
 /** One per copy of this module: a bridge is never shared between two. */
 export class Bridge implements Engine {
+  readonly pools: Pools;
   readonly #border: Border;
   readonly #batches: Batches;
   readonly #groups: Groups;
@@ -59,6 +61,7 @@ export class Bridge implements Engine {
     this.#groups = new Groups(this.#border, this.#savepoints);
     this.#migrations = new Migrations(this.#border);
     this.#copies = new Copies(this.#border);
+    this.pools = new Pools(this.#border);
   }
 
   open(path: string, options: NativeOpenOptions, bigint: boolean, onMigration?: ProgressListener): Promise<Opened> {

@@ -6,7 +6,7 @@ import type { MigrationInfo, MigrationProgress } from '../migration-history.js';
 import type { BatchOptions, CallOptions, QueryOptions } from '../options.js';
 import type { Sql } from '../sql.js';
 import type { QueryResult, RunResult, SqlParameters } from '../values.js';
-import type { NativeCipher, NativeOpenOptions } from './binding.js';
+import type { NativeCipher, NativeOpenOptions, NativePoolOptions } from './binding.js';
 import type { Watch } from './copies.js';
 import type { Batch } from './decode.js';
 import { Outcome } from './operations.js';
@@ -93,6 +93,44 @@ export interface Checkpoint {
 /** What a handle is told of commits: nothing, tables, tables and row ids. */
 export type ListenMode = 0 | 1 | 2;
 
+/** Why the engine has closed a database of a pool by itself. */
+export type LetGo = 'room' | 'idle' | 'evict' | 'delete';
+
+/** The pools of an engine, as `pool.ts` sees them. A database of one has a name: that of its file in the folder. */
+export interface PoolEngine {
+  /** Opens a pool on a folder; its `target` is the pool. */
+  open(path: string, options: NativePoolOptions): Promise<Opened>;
+
+  /** Gives a pool back; its databases are closed by their handles. */
+  close(pool: Target): void;
+
+  /** Opens a database; its first use has begun. `onLetGo` is told when the engine has closed the handle by itself. */
+  openDatabase(
+    pool: Target,
+    name: string,
+    options: NativeOpenOptions,
+    bigint: boolean,
+    onMigration: ((progress: MigrationProgress) => void) | undefined,
+    onLetGo: (reason: LetGo) => void,
+  ): Promise<Opened>;
+
+  /** Begins a use of a database, before whose `release` it is not closed. `false`: it is closed already. */
+  acquire(handle: Target): boolean;
+  release(handle: Target): void;
+
+  /** Another handle on the database of one in use, with a close of its own. */
+  share(handle: Target): Target | undefined;
+
+  /** Closes a database once nobody uses it; `false`: somebody has used it again before. */
+  evict(pool: Target, name: string): Promise<boolean>;
+
+  /** Deletes a database once nobody uses it; `false`: there was none. */
+  remove(pool: Target, name: string, patience: NativeOpenOptions): Promise<boolean>;
+
+  /** Counters and states; `sqlflow_core::PoolStats` has their order. Empty once the pool is closed. */
+  stats(pool: Target): Float64Array;
+}
+
 /**
  * An engine as `database.ts` and `transaction.ts` see it.
  *
@@ -100,6 +138,9 @@ export type ListenMode = 0 | 1 | 2;
  * signal that is aborted already rejects at once, and nothing is sent; an `AbortError` has the signal's reason as cause.
  */
 export interface Engine {
+  /** Databases by the thousand. */
+  readonly pools: PoolEngine;
+
   /**
    * Opens a database; `bigint`: its results have integers as `bigint` unless a call says otherwise. `onMigration` is
    * called with every migration that was run, in microtasks, before the promise resolves.

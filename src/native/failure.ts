@@ -46,6 +46,7 @@ const CLASSES: readonly (ErrorClass | undefined)[] = [
   errors.NotEncryptedError,
   errors.ForeignCipherFormatError,
   errors.FileExistsError,
+  errors.NoSuchDatabaseError,
 ];
 
 /** Code of an error of the wire that this side makes as well. */

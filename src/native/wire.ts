@@ -62,6 +62,7 @@ export const Reply = {
   history: 12,
   progress: 13,
   verified: 14,
+  letGo: 15,
 } as const;
 
 /** Flags of a completion record. */

@@ -17,6 +17,7 @@ use crate::handle::{Handle, Timeouts};
 use crate::listeners::Listening;
 use crate::mailbox::{Arrival, Budget, Mailbox, Taken};
 use crate::migrate::{MigrationOptions, Plan, Source, Told};
+use crate::pool::Pool;
 use crate::registry;
 use crate::reply::Reply;
 use crate::runtime::Lane;
@@ -31,6 +32,7 @@ use crate::writer::Migrating;
 mod copies;
 mod dispatch;
 mod live;
+mod pools;
 
 use live::Live;
 
@@ -65,6 +67,7 @@ pub struct Client {
     mailbox: Arc<Mailbox>,
     statements: Statements,
     handles: Slab<Arc<Handle>>,
+    pools: Slab<Pool>,
     transactions: Slab<Arc<Transaction>>,
     /// Handles that are closing, for those who ask about them.
     closing: HashMap<(u32, u32), Weak<Handle>>,
@@ -88,6 +91,7 @@ impl Client {
             mailbox: Arc::new(Mailbox::new(wake)),
             statements: Statements::default(),
             handles: Slab::new(),
+            pools: Slab::new(),
             transactions: Slab::new(),
             closing: HashMap::new(),
             databases: Vec::new(),
@@ -185,12 +189,12 @@ impl Client {
         let plan = migrations.as_ref().map(|migrations| migrations.plan(told(op, &self.mailbox)));
         let opened = move |outcome: Result<Arc<Database>>| match outcome {
             Ok(database) => {
-                let handle = Arc::new(Handle::new(database, timeouts, migrations));
+                let handle = Arc::new(Handle::new(database, timeouts, migrations, false));
                 let mailbox = Arc::clone(reply.mailbox());
                 let op = reply.op();
                 reply.answered();
                 if let Err(Arrival::Opened { handle, .. }) = mailbox.arrive(Arrival::Opened { op, handle }) {
-                    handle.close(None);
+                    handle.close(Box::new(|_| {}));
                 }
             }
             Err(error) => reply.fail(&error),
@@ -206,10 +210,14 @@ impl Client {
         if let Some(handle) = self.handles.get(handle, generation) {
             self.closing.insert(slot, Arc::downgrade(handle));
         }
-        match (self.handles.remove(handle, generation), patience) {
-            (Some(handle), Some(patience)) => handle.close_within(patience, reply),
-            (Some(handle), None) => handle.close(Some(reply)),
-            (None, _) => reply.fail(&error::database_closed()),
+        let Some(handle) = self.handles.remove(handle, generation) else {
+            return reply.fail(&error::database_closed());
+        };
+        handle.leave_pool();
+        let closed = Box::new(move |_| reply.done());
+        match patience {
+            Some(patience) => handle.close_within(patience, closed),
+            None => handle.close(closed),
         }
     }
 
@@ -364,9 +372,24 @@ impl Client {
                 self.databases.push(Arc::downgrade(&handle.database));
                 let path = handle.database.path().to_string_lossy().into_owned();
                 let engine = handle.database.engine;
-                let (index, generation) = self.handles.insert(handle);
+                let (index, generation) = self.handles.insert(Arc::clone(&handle));
+                handle.set_slot((index, generation));
                 wire::opened(&mut self.scratch, op, index, generation, engine, &path);
                 self.live.remove(op);
+            }
+            Arrival::PoolOpened { op, pool } => {
+                let path = pool.folder.path.to_string_lossy().into_owned();
+                let (index, generation) = self.pools.insert(pool);
+                wire::opened(&mut self.scratch, op, index, generation, 0, &path);
+                self.live.remove(op);
+            }
+            Arrival::LetGo { handle, reason } => {
+                // Closed by itself meanwhile, it needs no telling.
+                if let Some((index, generation)) = handle.slot()
+                    && self.handles.remove(index, generation).is_some()
+                {
+                    wire::let_go(&mut self.scratch, index, generation, reason as u32);
+                }
             }
         }
         let after = end + self.scratch.len();
@@ -432,10 +455,11 @@ impl Client {
         for arrival in self.mailbox.close() {
             match arrival {
                 Arrival::Granted(transaction) => transaction.revoke(drop),
-                Arrival::Ended(_) => {}
+                Arrival::Ended(_) | Arrival::PoolOpened { .. } | Arrival::LetGo { .. } => {}
                 Arrival::Opened { handle, .. } => {
                     self.databases.push(Arc::downgrade(&handle.database));
-                    handle.close(None);
+                    handle.leave_pool();
+                    handle.close(Box::new(|_| {}));
                 }
             }
         }
@@ -448,8 +472,10 @@ impl Client {
         }
         exit::interrupt_env(env);
         for handle in self.handles.drain() {
-            handle.close(None);
+            handle.leave_pool();
+            handle.close(Box::new(|_| {}));
         }
+        drop(self.pools.drain());
         self.live.clear();
     }
 }

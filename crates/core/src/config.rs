@@ -1,5 +1,7 @@
 //! Owns the options of an open database, and which of them two users of one file must agree on.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorCode, Result};
@@ -93,6 +95,9 @@ pub struct OpenOptions {
     pub secure_delete: bool,
     /// Pages that hold nothing any more; counts for a file that the open makes.
     pub auto_vacuum: AutoVacuum,
+    /// The canonical folder of the pool it is opened for, which its path must not leave. Such a database is one of many: its
+    /// caches are small.
+    pub pool: Option<Arc<Path>>,
 }
 
 impl Default for OpenOptions {
@@ -113,11 +118,17 @@ impl Default for OpenOptions {
             cipher: None,
             secure_delete: false,
             auto_vacuum: AutoVacuum::None,
+            pool: None,
         }
     }
 }
 
 impl OpenOptions {
+    /// Whether a pool opens it.
+    pub(crate) fn is_pooled(&self) -> bool {
+        self.pool.is_some()
+    }
+
     /// Fails when a second open of a file asks its engine for something else than the first did. The key is not looked at.
     pub(crate) fn must_agree_with(&self, open: &Self, path: &str) -> Result<()> {
         let differs = |option: &str, asked: String, has: String| {

@@ -280,13 +280,13 @@ impl Connection {
     /// `defer_foreign_keys` would go on deferring in later transactions (its program was made so, and is not made anew).
     pub(crate) fn forget_statements(&mut self) {
         if std::mem::take(&mut self.pragma_set) {
-            self.cache = StatementCache::default();
+            self.cache.clear();
         }
     }
 
     /// Drops all prepared statements.
     pub(crate) fn forget_all_statements(&mut self) {
-        self.cache = StatementCache::default();
+        self.cache.clear();
         self.engine = EngineStatements::default();
     }
 

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::exit;
 use crate::key::Keyspec;
 use crate::listeners::Listening;
+use crate::location;
 use crate::mailbox::Mailbox;
 use crate::migrate::{self, MigrationOptions, Plan};
 use crate::readers::Readers;
@@ -56,6 +57,7 @@ impl Opening {
     pub(crate) fn attempt(&mut self) -> Result<Database> {
         match self.try_open() {
             Err(error) if !error.is_busy() => {
+                let error = location::explain_descriptors(error);
                 self.give_up();
                 Err(error)
             }
@@ -179,6 +181,19 @@ impl Database {
         let table = migrations.map_or_else(Default::default, |migrations| migrations.table);
         let entries = migrate::history(&connection, migrations.map(|migrations| &migrations.source), table)?;
         connection.check_pages().map(|()| entries)
+    }
+
+    /// Nobody uses it: it gives back the memory that it can do without. On an engine thread.
+    pub(crate) fn rest(&self) {
+        self.readers.close_idle();
+        if let Some(writer) = &self.writer {
+            writer.rest();
+        }
+    }
+
+    /// What its page caches hold, as of the last time that each connection was at hand.
+    pub(crate) fn cache_bytes(&self) -> u64 {
+        self.readers.cache_bytes() + self.writer.as_ref().map_or(0, |writer| writer.cache_bytes())
     }
 
     /// Figures of this moment.

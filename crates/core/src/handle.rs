@@ -1,13 +1,13 @@
 //! Owns one user's hold on an open database: the options that are the user's own, and the count of what is under way.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::config::OpenOptions;
 use crate::database::Database;
 use crate::migrate::MigrationOptions;
+use crate::pool::Tenant;
 use crate::registry;
-use crate::reply::Reply;
 use crate::runtime;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -46,12 +46,21 @@ pub(crate) struct Handle {
     pub(crate) database: Arc<Database>,
     pub(crate) timeouts: Timeouts,
     pub(crate) migrations: Option<MigrationOptions>,
+    /// One of a pool's.
+    is_pooled: bool,
+    /// Whose handle it is in the pool; none of one that a scope of `pool.use` has.
+    tenant: OnceLock<Arc<Tenant>>,
+    /// Where its environment has it.
+    slot: OnceLock<(u32, u32)>,
     active: AtomicUsize,
     released: AtomicBool,
     /// The `timeoutMs` of `close` is over: nothing of this handle is begun or goes on.
     out_of_patience: AtomicBool,
-    closing: Mutex<Option<Reply>>,
+    closing: Mutex<Option<Closed>>,
 }
+
+/// Told when a handle's share of a close is done, and whether the file is closed.
+pub(crate) type Closed = Box<dyn FnOnce(bool) + Send>;
 
 static NEXT_ID: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
@@ -73,12 +82,20 @@ impl Drop for Lease {
 }
 
 impl Handle {
-    pub(crate) fn new(database: Arc<Database>, timeouts: Timeouts, migrations: Option<MigrationOptions>) -> Self {
+    pub(crate) fn new(
+        database: Arc<Database>,
+        timeouts: Timeouts,
+        migrations: Option<MigrationOptions>,
+        is_pooled: bool,
+    ) -> Self {
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             database,
             timeouts,
             migrations,
+            is_pooled,
+            tenant: OnceLock::new(),
+            slot: OnceLock::new(),
             active: AtomicUsize::new(0),
             released: AtomicBool::new(false),
             out_of_patience: AtomicBool::new(false),
@@ -99,17 +116,17 @@ impl Handle {
         }
     }
 
-    /// Refuses new operations; after the last accepted one the engine is given back, and `reply` answered when that is done.
-    pub(crate) fn close(&self, reply: Option<Reply>) {
-        *self.closing.lock() = reply;
+    /// Refuses new operations; after the last accepted one the engine is given back, and `closed` told when that is done.
+    pub(crate) fn close(&self, closed: Closed) {
+        *self.closing.lock() = Some(closed);
         if self.active.fetch_or(CLOSING, Ordering::AcqRel) == 0 {
             self.release();
         }
     }
 
     /// The same, and ends what is not over after `patience`.
-    pub(crate) fn close_within(self: &Arc<Self>, patience: Duration, reply: Reply) {
-        self.close(Some(reply));
+    pub(crate) fn close_within(self: &Arc<Self>, patience: Duration, closed: Closed) {
+        self.close(closed);
         let handle = Arc::clone(self);
         runtime::after(patience, move || handle.end_all());
     }
@@ -127,11 +144,43 @@ impl Handle {
         self.out_of_patience.load(Ordering::SeqCst)
     }
 
+    /// Has it belong to a tenant of a pool.
+    pub(crate) fn set_tenant(&self, tenant: Arc<Tenant>) {
+        // Once, before anybody else has it.
+        let _ = self.tenant.set(tenant);
+    }
+
+    pub(crate) fn tenant(&self) -> Option<&Arc<Tenant>> {
+        self.tenant.get()
+    }
+
+    /// Its environment closes it, or ends: the pool loses it, and the uses that it had.
+    pub(crate) fn leave_pool(&self) {
+        if let Some(tenant) = self.tenant.get() {
+            tenant.detach(self);
+        }
+    }
+
+    pub(crate) fn set_slot(&self, slot: (u32, u32)) {
+        let _ = self.slot.set(slot);
+    }
+
+    pub(crate) fn slot(&self) -> Option<(u32, u32)> {
+        self.slot.get().copied()
+    }
+
+    /// Another handle of the same user on the same database, with a life of its own.
+    pub(crate) fn share(&self) -> Self {
+        registry::share(&self.database);
+        Self::new(Arc::clone(&self.database), self.timeouts, self.migrations.clone(), self.is_pooled)
+    }
+
     fn release(&self) {
         if !self.released.swap(true, Ordering::AcqRel) {
             // After the last commit that it had accepted.
             self.database.unlisten(self.id);
-            registry::release(&self.database, self.closing.lock().take());
+            let closed = self.closing.lock().take();
+            registry::release(&self.database, self.is_pooled, closed.unwrap_or_else(|| Box::new(|_| {})));
         }
     }
 }

@@ -28,6 +28,34 @@ pub(crate) fn identity(path: &Path) -> Option<Identity> {
     }
 }
 
+/// Whether this process has no file descriptors left for a database, which needs three.
+pub(crate) fn is_out_of_descriptors() -> bool {
+    #[cfg(unix)]
+    {
+        const EMFILE: i32 = 24;
+        const ENFILE: i32 = 23;
+        let taken: Vec<_> = (0..4).map(|_| fs::File::open("/dev/null")).collect();
+        let is_out = |error: &std::io::Error| matches!(error.raw_os_error(), Some(EMFILE | ENFILE));
+        taken.iter().any(|file| file.as_ref().is_err_and(is_out))
+    }
+    #[cfg(not(unix))]
+    {
+        false
+    }
+}
+
+/// Says so in an error that it may be the reason of.
+pub(crate) fn explain_descriptors(error: Error) -> Error {
+    if !matches!(error.code, ErrorCode::CannotOpen | ErrorCode::Io) || !is_out_of_descriptors() {
+        return error;
+    }
+    let message = format!(
+        "{}; this process has too many files open: raise its limit (ulimit -n), or have fewer databases open (maxOpen of a pool; each takes 3 file descriptors, and 2 more for each of its readers)",
+        error.message
+    );
+    Error { message, ..error }
+}
+
 /// The canonical path of the file, with its folders made if they are missing and may be.
 pub(crate) fn resolve(path: &str, options: &OpenOptions) -> Result<PathBuf> {
     if options.storage == Storage::Temporary {
@@ -43,14 +71,23 @@ pub(crate) fn resolve(path: &str, options: &OpenOptions) -> Result<PathBuf> {
         return Err(Error::new(ErrorCode::Option, format!("the path {path:?} holds a NUL character")));
     }
     let cannot = |why: &str| Error::new(ErrorCode::CannotOpen, format!("{path} cannot be opened: {why}"));
+    let missing = |why: &str| {
+        if options.is_pooled() {
+            return Error::new(ErrorCode::NoSuchDatabase, format!("there is no database {path}: {why}"));
+        }
+        cannot(why)
+    };
     let absolute = std::path::absolute(path).map_err(|error| cannot(&error.to_string()))?;
     let (Some(folder), Some(name)) = (absolute.parent(), absolute.file_name()) else {
         return Err(cannot("it is a folder"));
     };
     let creates = options.create && !options.read_only;
+    if let Some(pool) = &options.pool {
+        stays_within(pool, &absolute).map_err(|why| cannot(&why))?;
+    }
     if !folder.exists() {
         if !creates {
-            return Err(cannot("its folder does not exist"));
+            return Err(missing("its folder does not exist"));
         }
         make_folder(folder).map_err(|error| cannot(&format!("its folder cannot be created: {error}")))?;
     }
@@ -61,9 +98,24 @@ pub(crate) fn resolve(path: &str, options: &OpenOptions) -> Result<PathBuf> {
         Ok(file) if !file.is_file() => Err(cannot("it is not a regular file")),
         Ok(_) => Ok(canonical),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && creates => Ok(canonical),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(cannot("the file does not exist")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(missing("the file does not exist")),
         Err(error) => Err(cannot(&error.to_string())),
     }
+}
+
+/// Fails if the way from the folder of a pool to one of its files leads elsewhere.
+fn stays_within(pool: &Path, path: &Path) -> std::result::Result<(), String> {
+    let outside = || format!("it is not in the folder of the pool, {}", pool.display());
+    let inner = path.strip_prefix(pool).map_err(|_| outside())?;
+    let mut at = pool.to_path_buf();
+    for part in inner.components() {
+        let std::path::Component::Normal(name) = part else { return Err(outside()) };
+        at.push(name);
+        if fs::symlink_metadata(&at).is_ok_and(|file| file.is_symlink()) {
+            return Err(format!("{} is a symbolic link, and the files of a pool are in its folder", at.display()));
+        }
+    }
+    Ok(())
 }
 
 /// `path` with something behind its name.
@@ -73,7 +125,8 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn make_folder(folder: &Path) -> std::io::Result<()> {
+/// Makes a folder for its owner alone, and those on the way to it.
+pub(crate) fn make_folder(folder: &Path) -> std::io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

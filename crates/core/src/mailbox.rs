@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::sync::Mutex;
 
 use crate::handle::Handle;
+use crate::pool::{Pool, Reason};
 use crate::transaction::Transaction;
 
 /// Chunks of one result that may wait for delivery before its statement pauses.
@@ -37,6 +38,10 @@ pub(crate) enum Arrival {
     Ended(Arc<Transaction>),
     /// A database that it asked for.
     Opened { op: u32, handle: Arc<Handle> },
+    /// A pool that it asked for.
+    PoolOpened { op: u32, pool: Pool },
+    /// A handle of a pool of its that is closed.
+    LetGo { handle: Arc<Handle>, reason: Reason },
 }
 
 /// Lets the entries of an environment take their places in a queue again.

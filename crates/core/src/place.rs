@@ -100,6 +100,35 @@ impl Drop for Place {
     }
 }
 
+/// Removes a database that nobody of this process has open, nor opens meanwhile; whether there was one. Busy while another process
+/// has it open, whose commits would go into a file without a name.
+pub(crate) fn remove(path: &Path) -> Result<bool> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(_) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(cannot_remove(path, &error)),
+    };
+    if found {
+        let profile = Profile::new(path.to_path_buf(), &OpenOptions::default());
+        let removed = Connection::open_with(&profile, Role::Copier, None)?;
+        let file = removed.file()?;
+        file.lock().map_err(|error| Error {
+            message: format!("{} cannot be deleted: another process has it open", path.display()),
+            ..error
+        })?;
+        // First: without it SQLite takes nothing of what is beside its name for a part of another file.
+        fs::remove_file(path).map_err(|error| cannot_remove(path, &error))?;
+    }
+    for companion in COMPANIONS {
+        match fs::remove_file(with_suffix(path, companion)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(cannot_remove(path, &error)),
+            _ => {}
+        }
+    }
+    sync_folder(path);
+    Ok(found)
+}
+
 /// Has the names in the folder of `path` survive a power cut. Not every system can.
 pub(crate) fn sync_folder(path: &Path) {
     if let Some(folder) = path.parent().and_then(|folder| fs::File::open(folder).ok()) {
@@ -137,6 +166,10 @@ fn check_free(target: &Path, overwrite: bool) -> Result<()> {
 fn exists(target: &Path) -> Error {
     let why = format!("{} exists; overwrite: true replaces it", target.display());
     Error::new(ErrorCode::FileExists, why)
+}
+
+fn cannot_remove(path: &Path, error: &io::Error) -> Error {
+    Error::new(ErrorCode::Io, format!("{} cannot be deleted: {error}", path.display()))
 }
 
 fn cannot(target: &Path, error: &io::Error) -> Error {

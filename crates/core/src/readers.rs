@@ -219,6 +219,9 @@ impl Readers {
             drop(connection);
             return self.left();
         }
+        if self.profile.pooled {
+            pool.note_cache(&connection);
+        }
         pool.idle.push(connection);
         self.gate_may_hold(pool);
     }
@@ -243,9 +246,17 @@ impl Readers {
             let mut pool = self.pool.lock();
             let idle = std::mem::take(&mut pool.idle);
             pool.open -= idle.len();
+            for connection in &idle {
+                pool.known.retain(|known| !Arc::ptr_eq(&known.watch.interrupt, &connection.interrupt));
+            }
             idle
         };
         drop(idle);
+    }
+
+    /// What their page caches held when each was last put back.
+    pub(crate) fn cache_bytes(&self) -> u64 {
+        self.pool.lock().known.iter().map(|known| known.figures.bytes).sum()
     }
 
     /// Closes all connections, now or as they come back; `closed` is called after the last. Nothing may be queued any more.
@@ -355,6 +366,13 @@ impl Pool {
         self.last_checkout += 1;
         connection.checkout = self.last_checkout;
         self.checkouts.push(self.last_checkout);
+    }
+
+    fn note_cache(&mut self, connection: &Connection) {
+        let is_it = |known: &&mut Known| Arc::ptr_eq(&known.watch.interrupt, &connection.interrupt);
+        if let Some(known) = self.known.iter_mut().find(is_it) {
+            known.figures = connection.cache_figures();
+        }
     }
 
     fn check_in(&mut self, connection: &Connection) {

@@ -1,13 +1,14 @@
 //! Owns which files are open in this process: one file, one engine, however often and by whichever path it is opened.
 //!
 //! A file is known by its canonical path and by its identity. While an entry opens, others who want it wait for the outcome;
-//! while it closes, they wait and open it anew. An open that fails is not remembered.
+//! while it closes or is deleted, they wait and open it anew. An open that fails is not remembered.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -18,7 +19,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::exit;
 use crate::location::{self, Identity};
 use crate::migrate::Plan;
-use crate::reply::Reply;
+use crate::place;
 use crate::runtime::{self, Lane};
 use crate::writer::Migrating;
 
@@ -41,15 +42,53 @@ impl Request {
     }
 }
 
+/// Somebody who waits until it is known what becomes of a file.
+enum Waiting {
+    Open(Box<Request>),
+    Delete(Deletion),
+}
+
+impl Waiting {
+    /// Has it look again.
+    fn spawn(self) {
+        match self {
+            Self::Open(request) => spawn(*request),
+            Self::Delete(deletion) => spawn_delete(deletion),
+        }
+    }
+}
+
+/// How many handles an open database has.
+#[derive(Clone, Copy, Default)]
+struct Handles {
+    all: usize,
+    /// Of these, the ones that no pool can close.
+    unpooled: usize,
+}
+
+impl Handles {
+    fn add(&mut self, is_pooled: bool) {
+        self.all += 1;
+        self.unpooled += usize::from(!is_pooled);
+    }
+
+    fn remove(&mut self, is_pooled: bool) {
+        self.all = self.all.saturating_sub(1);
+        self.unpooled = self.unpooled.saturating_sub(usize::from(!is_pooled));
+    }
+}
+
 enum State {
     /// One try is under way; these want the same file.
-    Opening(Vec<Request>),
+    Opening(Vec<Waiting>),
     Open {
         database: Arc<Database>,
-        handles: usize,
+        handles: Handles,
+        /// It is deleted after its last handle; those who want it meanwhile wait for that.
+        deletion: Option<(Deletion, Vec<Waiting>)>,
     },
-    /// The last handle is gone; these open the file anew afterwards.
-    Closing(Vec<Request>),
+    /// The last handle is gone, or the file is being deleted; these look again afterwards.
+    Closing(Vec<Waiting>),
 }
 
 struct Entry {
@@ -76,8 +115,8 @@ fn spawn(request: Request) {
 
 /// What the registry says of a file.
 enum Found {
-    /// It is open; the handle is counted.
-    Joined(Arc<Database>, Option<Plan>, Opened),
+    /// It is open; the handle is counted, as one of a pool or not.
+    Joined(Arc<Database>, bool, Option<Plan>, Opened),
     Refused(Error, Opened),
     /// Nobody has it; the caller opens it.
     New(Request),
@@ -87,7 +126,7 @@ enum Found {
 
 fn find(path: PathBuf, request: Request) {
     match look_up(&path, request) {
-        Found::Joined(database, plan, opened) => joined(database, plan, opened),
+        Found::Joined(database, is_pooled, plan, opened) => joined(database, is_pooled, plan, opened),
         Found::Refused(error, opened) => opened(Err(error)),
         Found::Waits => {}
         Found::New(request) => attempt(Try::new(path, request)),
@@ -103,8 +142,8 @@ fn look_up(path: &Path, request: Request) -> Found {
         return Found::New(request);
     };
     match &mut entry.state {
-        State::Opening(waiting) | State::Closing(waiting) => {
-            waiting.push(request);
+        State::Opening(waiting) | State::Closing(waiting) | State::Open { deletion: Some((_, waiting)), .. } => {
+            waiting.push(Waiting::Open(Box::new(request)));
             Found::Waits
         }
         State::Open { .. } if entry.identity != identity => {
@@ -114,29 +153,36 @@ fn look_up(path: &Path, request: Request) -> Found {
             );
             Found::Refused(Error::new(ErrorCode::CannotOpen, why), request.opened)
         }
-        State::Open { database, handles } => match join(database, handles, &request.options) {
-            Ok(database) => Found::Joined(database, request.plan, request.opened),
+        State::Open { database, handles, .. } => match join(database, handles, &request.options) {
+            Ok(database) => Found::Joined(database, request.options.is_pooled(), request.plan, request.opened),
             Err(error) => Found::Refused(error, request.opened),
         },
     }
 }
 
-fn join(database: &Arc<Database>, handles: &mut usize, options: &OpenOptions) -> Result<Arc<Database>> {
+fn join(database: &Arc<Database>, handles: &mut Handles, options: &OpenOptions) -> Result<Arc<Database>> {
     let path = database.path().display().to_string();
     database.profile.keys.admits(options.cipher.as_ref(), &path)?;
     options.must_agree_with(&database.options, &path)?;
-    *handles += 1;
+    handles.add(options.is_pooled());
     Ok(Arc::clone(database))
 }
 
+/// One more handle of a database that the caller has one of, which is kept from being closed meanwhile.
+pub(crate) fn share(database: &Arc<Database>) {
+    if let Some(Entry { state: State::Open { handles, .. }, .. }) = FILES.lock().get_mut(database.path()) {
+        handles.add(true);
+    }
+}
+
 /// Somebody has joined an open database; pending migrations of theirs are run while nobody else works on it.
-fn joined(database: Arc<Database>, plan: Option<Plan>, opened: Opened) {
+fn joined(database: Arc<Database>, is_pooled: bool, plan: Option<Plan>, opened: Opened) {
     let (Some(plan), Some(writer)) = (plan, database.writer().cloned()) else { return opened(Ok(database)) };
     let busy_timeout = database.options.busy_timeout;
     let done = Box::new(move |ran| match ran {
         Ok(()) => opened(Ok(database)),
         Err(error) => {
-            release(&database, None);
+            release(&database, is_pooled, Box::new(|_| {}));
             opened(Err(error));
         }
     });
@@ -153,7 +199,7 @@ struct Try {
 
 /// Those who are answered once the outcome of an open is recorded.
 enum Answer {
-    Opened(Arc<Database>, Option<Plan>, Opened),
+    Opened(Arc<Database>, bool, Option<Plan>, Opened),
     Failed(Error, Opened),
 }
 
@@ -183,18 +229,28 @@ fn attempt(mut this: Try) {
 
 /// The file is busy: whoever has waited for its own `busyTimeoutMs` is told, the others go on trying.
 fn busy(mut this: Try, error: &Error) {
+    let mut again_later = Vec::new();
     let (mut late, next) = {
         let mut files = FILES.lock();
         let Some(Entry { state: State::Opening(waiting), .. }) = files.get_mut(&this.path) else { return };
-        let (late, mut stay): (Vec<Request>, Vec<Request>) =
-            std::mem::take(waiting).into_iter().partition(Request::is_late);
-        let next = this.request.is_late().then(|| if stay.is_empty() { None } else { Some(stay.remove(0)) });
-        *waiting = stay;
+        let (mut late, mut stay, mut deletions) = (Vec::new(), Vec::new(), Vec::new());
+        for waiting in std::mem::take(waiting) {
+            match waiting {
+                Waiting::Open(request) if request.is_late() => late.push(*request),
+                Waiting::Open(request) => stay.push(request),
+                Waiting::Delete(_) => deletions.push(waiting),
+            }
+        }
+        let next = this.request.is_late().then(|| if stay.is_empty() { None } else { Some(*stay.remove(0)) });
         if matches!(next, Some(None)) {
             files.remove(&this.path);
+            again_later = deletions;
+        } else {
+            waiting.extend(stay.into_iter().map(Waiting::Open).chain(deletions));
         }
         (late, next)
     };
+    again_later.into_iter().for_each(Waiting::spawn);
     match next {
         None => again(this),
         Some(next) => {
@@ -231,7 +287,7 @@ impl Drop for Hold {
             Some(Entry { state: State::Opening(waiting), .. }) => waiting,
             _ => Vec::new(),
         };
-        waiting.into_iter().for_each(spawn);
+        waiting.into_iter().for_each(Waiting::spawn);
     }
 }
 
@@ -269,25 +325,34 @@ fn known_as(files: &HashMap<PathBuf, Entry>, path: &Path, identity: Option<Ident
 fn conclude(path: &Path, outcome: Result<Arc<Database>>, request: Request) {
     let Request { opened, options, .. } = request;
     let mut answers: Vec<Answer> = Vec::new();
-    let mut again: Vec<Request> = Vec::new();
+    let mut again: Vec<Waiting> = Vec::new();
     {
         let mut files = FILES.lock();
-        let waiting = match files.remove(path) {
+        let all = match files.remove(path) {
             Some(Entry { state: State::Opening(waiting), .. }) => waiting,
             _ => Vec::new(),
         };
+        let mut waiting = Vec::new();
+        for each in all {
+            match each {
+                Waiting::Open(request) => waiting.push(*request),
+                Waiting::Delete(_) => again.push(each),
+            }
+        }
         match outcome {
             Ok(database) => {
-                let mut handles = 1;
-                answers.push(Answer::Opened(Arc::clone(&database), None, opened));
+                let mut handles = Handles::default();
+                handles.add(options.is_pooled());
+                answers.push(Answer::Opened(Arc::clone(&database), options.is_pooled(), None, opened));
                 for Request { options, plan, opened, .. } in waiting {
                     answers.push(match join(&database, &mut handles, &options) {
-                        Ok(database) => Answer::Opened(database, plan, opened),
+                        Ok(database) => Answer::Opened(database, options.is_pooled(), plan, opened),
                         Err(error) => Answer::Failed(error, opened),
                     });
                 }
                 let identity = location::identity(path);
-                files.insert(path.to_path_buf(), Entry { identity, state: State::Open { database, handles } });
+                let state = State::Open { database, handles, deletion: None };
+                files.insert(path.to_path_buf(), Entry { identity, state });
             }
             // Each has a key and migrations of its own, or none: those of the first are no failure of the file.
             Err(error) if error.code.is_of_the_caller() => {
@@ -295,7 +360,7 @@ fn conclude(path: &Path, outcome: Result<Arc<Database>>, request: Request) {
                 let (alike, others): (Vec<Request>, Vec<Request>) = waiting.into_iter().partition(same);
                 answers.push(Answer::Failed(error.clone(), opened));
                 answers.extend(alike.into_iter().map(|request| Answer::Failed(error.clone(), request.opened)));
-                again = others;
+                again.extend(others.into_iter().map(Box::new).map(Waiting::Open));
             }
             Err(error) => {
                 let others = waiting.into_iter().map(|request| request.opened);
@@ -303,49 +368,155 @@ fn conclude(path: &Path, outcome: Result<Arc<Database>>, request: Request) {
             }
         }
     }
-    again.into_iter().for_each(spawn);
+    again.into_iter().for_each(Waiting::spawn);
     for answer in answers {
         match answer {
-            Answer::Opened(database, plan, opened) => joined(database, plan, opened),
+            Answer::Opened(database, is_pooled, plan, opened) => joined(database, is_pooled, plan, opened),
             Answer::Failed(error, opened) => opened(Err(error)),
         }
     }
 }
 
-/// Gives one handle back; the engine closes with its last. `reply` is answered when this handle's share of that is done.
-pub(crate) fn release(database: &Arc<Database>, reply: Option<Reply>) {
+/// Gives one handle back; the engine closes with its last. `done` is told when this handle's share of that is done, and whether
+/// it was the last one, so that the file is closed.
+pub(crate) fn release(database: &Arc<Database>, is_pooled: bool, done: Box<dyn FnOnce(bool) + Send>) {
     let last = {
         let mut files = FILES.lock();
-        match files.get_mut(database.path()) {
-            Some(entry) => match &mut entry.state {
-                State::Open { handles, .. } => {
-                    *handles = handles.saturating_sub(1);
-                    let last = *handles == 0;
-                    if last {
-                        entry.state = State::Closing(Vec::new());
-                    }
-                    last
-                }
-                State::Opening(_) | State::Closing(_) => false,
-            },
-            None => false,
+        let Some(entry) = files.get_mut(database.path()) else { return done(false) };
+        let State::Open { handles, deletion, .. } = &mut entry.state else { return done(false) };
+        handles.remove(is_pooled);
+        if handles.all == 0 {
+            let (deletion, waiting) = deletion.take().unzip();
+            entry.state = State::Closing(waiting.unwrap_or_default());
+            Some(deletion)
+        } else {
+            None
         }
     };
-    if !last {
-        if let Some(reply) = reply {
-            reply.done();
-        }
-        return;
-    }
+    let Some(deletion) = last else { return done(false) };
     let path = database.path().to_path_buf();
     database.close(move || {
-        let waiting = match FILES.lock().remove(&path) {
-            Some(Entry { state: State::Closing(waiting), .. }) => waiting,
-            _ => Vec::new(),
+        let Some(deletion) = deletion else {
+            closed(&path);
+            return done(true);
         };
-        if let Some(reply) = reply {
-            reply.done();
-        }
-        waiting.into_iter().for_each(spawn);
+        done(true);
+        remove(deletion, path);
     });
+}
+
+/// Nothing of the file is open any more: those who waited look again.
+fn closed(path: &Path) {
+    let waiting = match FILES.lock().remove(path) {
+        Some(Entry { state: State::Closing(waiting), .. }) => waiting,
+        _ => Vec::new(),
+    };
+    waiting.into_iter().for_each(Waiting::spawn);
+}
+
+/// The wish to delete a file.
+pub(crate) struct Deletion {
+    /// Canonical.
+    path: PathBuf,
+    /// Those who have it open are asked to let it go: the pool of the path.
+    ask: Arc<dyn Fn() + Send + Sync>,
+    /// How long a lock of another process is waited for.
+    busy_timeout: Duration,
+    /// Told on an engine thread: whether there was a file.
+    done: Box<dyn FnOnce(Result<bool>) + Send>,
+    /// Unique in the process.
+    id: u64,
+    since: Instant,
+    backoff: Backoff,
+}
+
+static NEXT_DELETION: AtomicU64 = AtomicU64::new(1);
+
+/// Deletes the file at the canonical `path` with its log, once nobody has it open; those who want it meanwhile wait. `ask` has the
+/// pool let it go, and may be called again; `busy_timeout` is for locks of other processes, `patience` for users in this one (zero:
+/// for ever).
+pub(crate) fn delete(
+    path: PathBuf,
+    ask: Arc<dyn Fn() + Send + Sync>,
+    (busy_timeout, patience): (Duration, Duration),
+    done: Box<dyn FnOnce(Result<bool>) + Send>,
+) {
+    let id = NEXT_DELETION.fetch_add(1, Ordering::Relaxed);
+    let since = Instant::now();
+    if !patience.is_zero() {
+        let path = path.clone();
+        runtime::after(patience, move || give_up_deletion(&path, id));
+    }
+    spawn_delete(Deletion { path, ask, busy_timeout, done, id, since, backoff: Backoff::new() });
+}
+
+fn spawn_delete(deletion: Deletion) {
+    runtime::spawn(Lane::Open, move || {
+        let Some(_inside) = exit::enter() else { return };
+        let path = deletion.path.clone();
+        let ask = Arc::clone(&deletion.ask);
+        let identity = location::identity(&path);
+        let mut files = FILES.lock();
+        let known = known_as(&files, &path, identity);
+        let is_alias = known.as_ref().is_some_and(|known| *known != path);
+        match known.and_then(|known| files.get_mut(&known)).map(|entry| &mut entry.state) {
+            Some(_) if is_alias => {
+                drop(files);
+                let why = format!("{} is another name of a file that is open in this process", path.display());
+                (deletion.done)(Err(Error::new(ErrorCode::CannotOpen, why)));
+            }
+            None => {
+                files.insert(path.clone(), Entry { identity, state: State::Closing(Vec::new()) });
+                drop(files);
+                remove(deletion, path);
+            }
+            Some(
+                State::Opening(waiting) | State::Closing(waiting) | State::Open { deletion: Some((_, waiting)), .. },
+            ) => waiting.push(Waiting::Delete(deletion)),
+            Some(State::Open { handles: Handles { unpooled: 1.., .. }, .. }) => {
+                drop(files);
+                let why = format!("{} is open by Database.open in this process; close it first", path.display());
+                (deletion.done)(Err(Error::new(ErrorCode::CannotOpen, why)));
+            }
+            Some(State::Open { deletion: none, .. }) => {
+                *none = Some((deletion, Vec::new()));
+                drop(files);
+                ask();
+            }
+        }
+    });
+}
+
+/// The users of the file have not let it go: it stays, and those who waited for its end have it.
+fn give_up_deletion(path: &Path, id: u64) {
+    let given_up = match FILES.lock().get_mut(path).map(|entry| &mut entry.state) {
+        Some(State::Open { deletion, .. }) if deletion.as_ref().is_some_and(|(deletion, _)| deletion.id == id) => {
+            deletion.take()
+        }
+        _ => None,
+    };
+    if let Some((deletion, waiting)) = given_up {
+        let why = format!(
+            "{} was not deleted: somebody used it for all of queueTimeoutMs, in a transaction or inside pool.use",
+            path.display()
+        );
+        waiting.into_iter().for_each(Waiting::spawn);
+        (deletion.done)(Err(Error::new(ErrorCode::QueueTimeout, why)));
+    }
+}
+
+/// Removes the file that nobody of this process has open, nor opens while its entry is there.
+fn remove(mut deletion: Deletion, path: PathBuf) {
+    let outcome = place::remove(&path);
+    if outcome.as_ref().is_err_and(Error::is_busy) && deletion.since.elapsed() < deletion.busy_timeout {
+        let delay = deletion.backoff.next();
+        return runtime::after(delay, move || {
+            runtime::spawn(Lane::Open, move || {
+                let Some(_inside) = exit::enter() else { return };
+                remove(deletion, path);
+            });
+        });
+    }
+    closed(&path);
+    (deletion.done)(outcome);
 }

@@ -6,7 +6,9 @@ use std::hash::{BuildHasherDefault, Hasher};
 use crate::statement::Statement;
 
 /// Statements of the user kept prepared per connection.
-const CACHED_STATEMENTS: usize = 128;
+pub(crate) const STATEMENTS: usize = 128;
+/// The same where there are thousands of connections.
+pub(crate) const POOLED_STATEMENTS: usize = 16;
 
 /// Hashes consecutive numbers that nobody from outside chooses.
 #[derive(Default)]
@@ -36,13 +38,23 @@ struct Cached {
 }
 
 /// Prepared statements of the user, least recently used leaves.
-#[derive(Default)]
 pub(crate) struct StatementCache {
+    most: usize,
     statements: HashMap<u64, Cached, BuildHasherDefault<KeyHasher>>,
     clock: u64,
 }
 
 impl StatementCache {
+    /// Keeps at most `most` statements.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, statements: HashMap::default(), clock: 0 }
+    }
+
+    /// Drops, and so finalizes, all of them, and gives their memory back.
+    pub(crate) fn clear(&mut self) {
+        self.statements = HashMap::default();
+    }
+
     pub(crate) fn contains(&self, key: u64) -> bool {
         self.statements.contains_key(&key)
     }
@@ -61,7 +73,7 @@ impl StatementCache {
 
     pub(crate) fn insert(&mut self, key: u64, statement: Statement) {
         self.clock += 1;
-        if self.statements.len() >= CACHED_STATEMENTS
+        if self.statements.len() >= self.most
             && !self.statements.contains_key(&key)
             && let Some(oldest) = self.statements.iter().min_by_key(|(_, cached)| cached.used).map(|(key, _)| *key)
         {

@@ -138,6 +138,27 @@ impl Writer {
         runtime::spawn(Lane::Write, move || writer.drain(connection, None));
     }
 
+    /// Gives back what memory the connection can do without, if nobody has it. On an engine thread.
+    pub(crate) fn rest(self: &Arc<Self>) {
+        let connection = {
+            let mut queue = self.queue.lock();
+            if !matches!(queue.state, State::Idle) {
+                return;
+            }
+            let Some(connection) = queue.connection.take() else { return };
+            queue.state = State::Draining;
+            connection
+        };
+        let mut connection = connection;
+        connection.give_back_memory();
+        self.drain(connection, None);
+    }
+
+    /// What the page cache of the connection held when it was last put back.
+    pub(crate) fn cache_bytes(&self) -> u64 {
+        self.queue.lock().figures.cache.bytes
+    }
+
     /// Takes the next step's entries out of the queue, or puts the connection back and rests.
     fn next(&self, mut connection: Box<Connection>) -> Option<(Box<Connection>, Step)> {
         connection.note_rows(self.listeners.want_rows());

@@ -24,6 +24,7 @@ pub(crate) fn open_options(scope: Scope<'_>, object: Value<'_>) -> Result<OpenOp
         queue_timeout: milliseconds("queueTimeoutMs")?,
         max_queued: number("maxQueued")?,
         migrations: None,
+        pool: None,
         log_limit: scope.integer::<u64>(scope.property(object, "logLimitBytes")?, "logLimitBytes")?,
         cipher: cipher(scope, scope.property(object, "cipher")?)?,
         secure_delete: boolean("secureDelete")?,

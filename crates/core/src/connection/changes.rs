@@ -15,7 +15,7 @@ use std::sync::Arc;
 use rusqlite::ffi;
 
 use super::Connection;
-use crate::statement_cache::{KeyHasher, StatementCache};
+use crate::statement_cache::KeyHasher;
 use crate::wire::{Changed, RowChange};
 
 /// Rows that are remembered of one transaction.
@@ -128,7 +128,7 @@ impl Connection {
             unsafe { sqlite3_preupdate_hook(self.raw(), Some(changed), log.as_ptr().cast()) };
             self.changes.log = Some(log);
             // A statement that was prepared before would delete all rows at once, unseen.
-            self.cache = StatementCache::default();
+            self.cache.clear();
         } else {
             self.drop_row_log();
         }

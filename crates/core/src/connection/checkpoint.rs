@@ -8,7 +8,7 @@ use rusqlite::ffi;
 use super::Connection;
 use crate::error::Result;
 use crate::statement::sqlite_error;
-use crate::wire::Checkpointed;
+use crate::wire::{Checkpointed, RowsWriter};
 
 /// A COMMIT that leaves at least this many frames in the log is followed by a checkpoint.
 const CHECKPOINT_FRAMES: u32 = 1_000;
@@ -112,6 +112,14 @@ impl std::ops::AddAssign for CacheFigures {
 }
 
 impl Connection {
+    /// Gives back what memory it can do without while nobody uses it: statements, buffers and cached pages.
+    pub(crate) fn give_back_memory(&mut self) {
+        self.forget_all_statements();
+        self.rows = RowsWriter::new();
+        // SAFETY: the handle is open, in no transaction, and used by this thread alone.
+        unsafe { ffi::sqlite3_db_release_memory(self.raw()) };
+    }
+
     /// What the page cache has done since the connection was opened, and what it holds.
     pub(crate) fn cache_figures(&self) -> CacheFigures {
         let figure = |which: c_int| {

@@ -18,13 +18,15 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::exit;
 use crate::interrupt::Interrupt;
 use crate::key::{self, KeyRing, Keyspec};
-use crate::location::with_suffix;
+use crate::location::{explain_descriptors, with_suffix};
 use crate::statement::Encoding;
-use crate::statement_cache::StatementCache;
+use crate::statement_cache::{POOLED_STATEMENTS, STATEMENTS, StatementCache};
 use crate::wire::RowsWriter;
 
 /// Page cache of a connection, in KiB.
 const CACHE_KIB: i64 = 8_192;
+/// The same where there are thousands.
+const POOLED_CACHE_KIB: i64 = 256;
 /// The log is cut to this size when a checkpoint has emptied it.
 const JOURNAL_SIZE_LIMIT: i64 = 64 * 1024 * 1024;
 /// What SQL may ask for (<https://sqlite.org/c3ref/c_limit_attached.html>): hostile text is refused before it costs much.
@@ -49,6 +51,8 @@ pub(crate) struct Profile {
     synchronous: Synchronous,
     secure_delete: bool,
     auto_vacuum: AutoVacuum,
+    /// One of many: its caches are small.
+    pub(crate) pooled: bool,
 }
 
 impl Profile {
@@ -58,7 +62,8 @@ impl Profile {
             keys.set(cipher.key(), Keyspec::of(cipher));
         }
         let OpenOptions { read_only, synchronous, secure_delete, auto_vacuum, .. } = *options;
-        Self { path, keys, read_only, synchronous, secure_delete, auto_vacuum }
+        let pooled = options.is_pooled();
+        Self { path, keys, read_only, synchronous, secure_delete, auto_vacuum, pooled }
     }
 
     /// Opens a connection and sets it up. Can be busy.
@@ -76,7 +81,7 @@ impl Profile {
             if is_of_the_key && !self.keys.is_current(keyspec.as_ref()) {
                 continue;
             }
-            return connected;
+            return connected.map_err(explain_descriptors);
         }
     }
 }
@@ -136,7 +141,7 @@ impl Connection {
         exit::register(&interrupt);
         let authorizer = Authorizer::register(&mut db)?;
         let mut connection = Self {
-            cache: StatementCache::default(),
+            cache: StatementCache::new(if profile.pooled { POOLED_STATEMENTS } else { STATEMENTS }),
             engine: EngineStatements::default(),
             rows: RowsWriter::new(),
             authorizer,
@@ -204,8 +209,9 @@ impl Connection {
             // would be in the way of a copy. Nearly always there is none.
             let _ = std::fs::remove_file(with_suffix(&profile.path, "-journal"));
         }
+        let cache = if profile.pooled { POOLED_CACHE_KIB } else { CACHE_KIB };
         let pragmas = format!(
-            "PRAGMA foreign_keys = ON; PRAGMA cache_size = -{CACHE_KIB}; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT};"
+            "PRAGMA foreign_keys = ON; PRAGMA cache_size = -{cache}; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT};"
         );
         self.db.execute_batch(&pragmas).map_err(failed)?;
         // SQLCipher has it on for every encrypted file.

@@ -62,6 +62,15 @@ pub enum Body<'a> {
         /// Why, in words.
         message: &'a str,
     },
+    /// A pool has closed a handle by itself.
+    LetGo {
+        /// Its index.
+        handle: u32,
+        /// Generation of the index.
+        generation: u32,
+        /// Why, by number.
+        reason: u32,
+    },
     /// A checkpoint is over.
     Checkpointed(Checkpointed),
     /// A migration has been run.
@@ -135,6 +144,7 @@ impl<'a> Completion<'a> {
                 code: ErrorCode::try_from(header.half)?,
                 message: text(content, third)?,
             },
+            kind::LET_GO => Body::LetGo { handle: first, generation: second, reason: third },
             kind::CHECKPOINTED => {
                 Body::Checkpointed(Checkpointed { busy: first != 0, log_frames: second, checkpointed_frames: third })
             }

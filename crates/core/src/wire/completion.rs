@@ -19,6 +19,7 @@ pub(super) mod kind {
     pub(in crate::wire) const HISTORY: u8 = 12;
     pub(in crate::wire) const PROGRESS: u8 = 13;
     pub(in crate::wire) const VERIFIED: u8 = 14;
+    pub(in crate::wire) const LET_GO: u8 = 15;
 }
 
 pub(super) mod flag {
@@ -206,6 +207,13 @@ pub fn opened(out: &mut Vec<u8>, op: u32, handle: u32, generation: u32, engine: 
     }
 }
 
+/// Appends a `LET_GO` record: a handle that a pool has closed by itself, and why.
+pub fn let_go(out: &mut Vec<u8>, handle: u32, generation: u32, reason: u32) {
+    let mut head = header(HEADER_ONLY, super::NO_REPLY, kind::LET_GO, 0, [handle, generation, reason, 0, 0]);
+    head.flags = 0;
+    head.append(out);
+}
+
 /// Whether `record` is the final one of its operation; `false` if it has no complete header.
 #[must_use]
 pub fn is_last(record: &[u8]) -> bool {
@@ -349,7 +357,7 @@ mod tests {
             assert_eq!(u16::from(code), number);
             assert_eq!(ErrorCode::try_from(number), Ok(code));
         }
-        for number in [0, 39, u16::MAX] {
+        for number in [0, 40, u16::MAX] {
             assert_eq!(ErrorCode::try_from(number), Err(WireError::Code(number)));
         }
     }
@@ -436,6 +444,11 @@ mod tests {
         assert_eq!((fourth.op, fourth.last, fourth.body), (9, false, step));
         assert_eq!((first.op, first.last, second.last), (crate::wire::NO_REPLY, false, false));
         assert_eq!(first.body, Body::Ended { target: (1, 2), code: ErrorCode::Abort, message: "aborted" });
+        let mut out = Vec::new();
+        let_go(&mut out, 1, 2, 3);
+        let (fifth, _) = Completion::parse(&out).unwrap();
+        assert_eq!((fifth.op, fifth.last), (crate::wire::NO_REPLY, false));
+        assert_eq!(fifth.body, Body::LetGo { handle: 1, generation: 2, reason: 3 });
     }
 
     #[test]

@@ -83,11 +83,13 @@ pub enum ErrorCode {
     ForeignCipherFormat = 37,
     /// `FileExistsError`, `FILE_EXISTS`: what would be overwritten.
     FileExists = 38,
+    /// `NoSuchDatabaseError`, `NO_SUCH_DATABASE`: a pool has none for the key, and shall not make one.
+    NoSuchDatabase = 39,
 }
 
 impl ErrorCode {
     /// Every code, in the order of the numbers, which begin at 1.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::Sql,
         Self::Constraint,
         Self::Busy,
@@ -126,6 +128,7 @@ impl ErrorCode {
         Self::NotEncrypted,
         Self::ForeignCipherFormat,
         Self::FileExists,
+        Self::NoSuchDatabase,
     ];
 }
 

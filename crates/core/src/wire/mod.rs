@@ -104,6 +104,8 @@
 //! kind 13 PROGRESS no LAST: how far it is. 12 u32 phase; 32 u64 pages done, 40 u64 pages in all
 //! kind 14 VERIFIED 12 u32 count; 32 per problem u32 0 cipher 1 integrity 2 foreign keys, u32 message bytes, message in
 //!                  UTF-8; padded to 8 at the end
+//! kind 15 LET_GO   no op, no LAST: a pool has closed a handle by itself. 12 u32 index, 16 u32 generation, 20 u32 why:
+//!                  0 no room, 1 idle, 2 asked for, 3 deleted
 //! kind 10 CHECKPOINTED  12 u32 busy, 16 u32 frames in the log, 20 u32 of these in the file
 //! ```
 
@@ -122,7 +124,8 @@ pub use answer::{Body, Completion};
 pub use chunk::{Cell, Chunk};
 pub use completion::{
     Applied, Changed, Checkpointed, Entry, ErrorRecord, FIELD, Granted, Migrated, RowChange, changes, checkpointed,
-    committed, done, done_commit, ended, error, finished_op, grant, grant_group, history, is_last, migrated, opened,
+    committed, done, done_commit, ended, error, finished_op, grant, grant_group, history, is_last, let_go, migrated,
+    opened,
 };
 pub use error_code::ErrorCode;
 pub use params::{OwnedParams, Param, Params, Value};

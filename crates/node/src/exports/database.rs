@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::time::Duration;
 
-use sqlflow_core::{CheckpointMode, Listening, MigrationOptions};
+use sqlflow_core::{CheckpointMode, Listening, MigrationOptions, OpenOptions};
 
 use crate::bridge::{Call, Export, Reply};
 use crate::env::{Failure, Value};
@@ -19,26 +19,22 @@ impl Export<3> for Open {
         call.bridge.refuse_after_fork()?;
         let op = call.scope.integer(op, "op")?;
         let path = call.scope.text(path, "path")?;
-        let mut opens = open_options(call.scope, options)?;
-        let migrations = migration_options(call.scope, options)?;
-        let known = call.bridge.with_client(call.scope, |client| {
-            let source = match migrations {
-                Some((id, table, when)) => match client.migrations(id) {
-                    Some(source) => Some(MigrationOptions { source: source.clone(), table, when }),
-                    None => return false,
-                },
-                None => None,
-            };
-            opens.migrations = source;
-            client.open(op, &path, opens);
-            true
-        })?;
-        if known {
-            Ok(None)
-        } else {
-            Err(Failure::Range("migrations is no id that defineMigrations was given".to_owned()))
-        }
+        let opens = opens(call, options)?;
+        call.bridge.with_client(call.scope, |client| client.open(op, &path, opens))?;
+        Ok(None)
     }
+}
+
+/// The options of an open, its migrations among them.
+pub(super) fn opens<'s>(call: &Call<'s>, options: Value<'s>) -> Result<OpenOptions, Failure> {
+    let mut opens = open_options(call.scope, options)?;
+    let Some((id, table, when)) = migration_options(call.scope, options)? else { return Ok(opens) };
+    let source = call.bridge.with_client(call.scope, |client| client.migrations(id).cloned())?;
+    let Some(source) = source else {
+        return Err(Failure::Range("migrations is no id that defineMigrations was given".to_owned()));
+    };
+    opens.migrations = Some(MigrationOptions { source, table, when });
+    Ok(opens)
 }
 
 /// What `close` takes for "wait for ever".

@@ -1,0 +1,264 @@
+//! Owns the pools: of each folder, which databases this process has open for its keys, and which are closed to make room.
+//!
+//! One folder has one [`Folder`] however many environments have a pool of it. What a database is used by is known to its
+//! [`Tenant`], which alone decides when its handles are closed: never while somebody uses it. The cache (`TinyLFU`) only
+//! nominates; which files are open is for the registry to know, so that there are never two engines for one of them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use moka::notification::RemovalCause;
+
+use crate::error::{Error, ErrorCode, Result};
+use crate::handle::Handle;
+use crate::location;
+use crate::mailbox::Mailbox;
+use crate::sync::Mutex;
+
+mod figures;
+mod reaper;
+mod tenant;
+
+use figures::Figures;
+pub use figures::PoolStats;
+pub(crate) use tenant::{Reason, Tenant};
+
+/// How much a pool keeps open. Must agree with other pools on the same folder in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolLimits {
+    /// Databases, but for those that are in use. Default 1,000.
+    pub max_open: u32,
+    /// Bytes of their page caches together; 0: no limit, the default.
+    pub max_open_bytes: u64,
+    /// How long one stays open that nobody uses; zero: for ever. Default 5 minutes.
+    pub inactivity: Duration,
+}
+
+impl Default for PoolLimits {
+    fn default() -> Self {
+        Self { max_open: 1_000, max_open_bytes: 0, inactivity: Duration::from_mins(5) }
+    }
+}
+
+/// The databases of one folder that this process has open for its pools.
+pub(crate) struct Folder {
+    /// Canonical.
+    pub(crate) path: Arc<Path>,
+    limits: PoolLimits,
+    /// Knows how often each name was asked for, and says who should go.
+    advice: moka::sync::Cache<Arc<str>, ()>,
+    /// Names that should go. Filled inside the cache, where nothing else may be done.
+    nominated: Arc<parking_lot::Mutex<Vec<Arc<str>>>>,
+    tenants: Mutex<HashMap<Arc<str>, Arc<Tenant>>>,
+    figures: Figures,
+    /// Opens under way.
+    opening: AtomicUsize,
+    /// The reaper looks within a second.
+    awake: AtomicBool,
+    /// Its timers so far: only the last one counts.
+    timer: AtomicU64,
+}
+
+type Folders = HashMap<PathBuf, (Arc<Folder>, usize)>;
+
+/// The folders with pools, and how many each has.
+static FOLDERS: LazyLock<parking_lot::Mutex<Folders>> = LazyLock::new(Default::default);
+
+/// One pool on a folder; the folder is forgotten with its last one.
+pub(crate) struct Pool {
+    pub(crate) folder: Arc<Folder>,
+}
+
+impl Pool {
+    /// A pool on the folder at `path`, which is made if it is missing and `create` says so.
+    pub(crate) fn open(path: &str, create: bool, limits: PoolLimits) -> Result<Self> {
+        let cannot =
+            |why: String| Error::new(ErrorCode::CannotOpen, format!("the pool {path} cannot be opened: {why}"));
+        let absolute = std::path::absolute(path).map_err(|error| cannot(error.to_string()))?;
+        if !absolute.exists() {
+            if !create {
+                return Err(cannot("the folder does not exist".to_owned()));
+            }
+            location::make_folder(&absolute).map_err(|error| cannot(error.to_string()))?;
+        }
+        if !absolute.is_dir() {
+            return Err(cannot("it is no folder".to_owned()));
+        }
+        let canonical = absolute.canonicalize().map_err(|error| cannot(error.to_string()))?;
+        let mut folders = FOLDERS.lock();
+        let (folder, pools) = folders
+            .entry(canonical.clone())
+            .or_insert_with(|| (Arc::new(Folder::new(Arc::from(canonical.as_path()), limits)), 0));
+        folder.must_agree(limits)?;
+        *pools += 1;
+        Ok(Self { folder: Arc::clone(folder) })
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let mut folders = FOLDERS.lock();
+        let Some((folder, pools)) = folders.get_mut(&*self.folder.path) else { return };
+        if !Arc::ptr_eq(folder, &self.folder) {
+            return;
+        }
+        *pools -= 1;
+        if *pools == 0 {
+            folders.remove(&*self.folder.path);
+        }
+    }
+}
+
+impl Folder {
+    fn new(path: Arc<Path>, limits: PoolLimits) -> Self {
+        let nominated: Arc<parking_lot::Mutex<Vec<Arc<str>>>> = Arc::default();
+        let nominations = Arc::clone(&nominated);
+        let advice = moka::sync::Cache::<Arc<str>, ()>::builder()
+            .max_capacity(u64::from(limits.max_open))
+            .eviction_listener(move |name: Arc<Arc<str>>, (), cause| {
+                if cause == RemovalCause::Size {
+                    nominations.lock().push(Arc::clone(&*name));
+                }
+            })
+            .build();
+        Self {
+            path,
+            limits,
+            advice,
+            nominated,
+            tenants: Mutex::new(HashMap::new()),
+            figures: Figures::default(),
+            opening: AtomicUsize::new(0),
+            awake: AtomicBool::new(false),
+            timer: AtomicU64::new(0),
+        }
+    }
+
+    fn must_agree(&self, limits: PoolLimits) -> Result<()> {
+        let has = self.limits;
+        let differs = |option: &str, asked: u128, has: u128| {
+            if asked == has {
+                return Ok(());
+            }
+            let why = format!(
+                "{} has a pool in this process with {option} {has}, and now one is opened with {option} {asked}; all pools on a folder share one cache, so use the same value or close the other first",
+                self.path.display()
+            );
+            Err(Error::new(ErrorCode::OptionsConflict, why))
+        };
+        differs("maxOpen", limits.max_open.into(), has.max_open.into())?;
+        differs("maxOpenBytes", limits.max_open_bytes.into(), has.max_open_bytes.into())?;
+        differs("inactivityTimeoutMs", limits.inactivity.as_millis(), has.inactivity.as_millis())
+    }
+
+    /// Where the database of that name is.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Somebody wants a database that is not open for them.
+    pub(crate) fn missed(&self, name: &str) {
+        self.figures.misses.fetch_add(1, Ordering::Relaxed);
+        self.opening.fetch_add(1, Ordering::Relaxed);
+        // It is noted that it was asked for, which counts when it is admitted.
+        self.advice.get(name);
+    }
+
+    /// That has come to nothing.
+    pub(crate) fn failed(self: &Arc<Self>, error: &Error) {
+        self.opening.fetch_sub(1, Ordering::Relaxed);
+        self.figures.failed.fetch_add(1, Ordering::Relaxed);
+        if matches!(error.code, ErrorCode::CannotOpen | ErrorCode::Io) && location::is_out_of_descriptors() {
+            self.shed();
+        }
+    }
+
+    /// A handle of a database that was opened for the pool of an environment, which begins to use it: as
+    /// [`Tenant::acquire`] does.
+    pub(crate) fn attach(self: &Arc<Self>, name: &Arc<str>, handle: &Arc<Handle>, mailbox: &Arc<Mailbox>) {
+        self.opening.fetch_sub(1, Ordering::Relaxed);
+        loop {
+            let tenant = {
+                let mut tenants = self.tenants.lock();
+                let new = || Arc::new(Tenant::new(Arc::clone(name), Arc::clone(self)));
+                Arc::clone(tenants.entry(Arc::clone(name)).or_insert_with(new))
+            };
+            if tenant.attach(handle, mailbox) {
+                self.figures.opened.fetch_add(1, Ordering::Relaxed);
+                break;
+            }
+            // It is on its way out of the table.
+            self.remove(&tenant);
+        }
+        self.admit(name);
+    }
+
+    /// The cache hears of a database that is open, and says who goes for it: that one itself, it may be.
+    fn admit(self: &Arc<Self>, name: &Arc<str>) {
+        self.advice.insert(Arc::clone(name), ());
+        self.advice.run_pending_tasks();
+        self.follow_advice();
+        self.make_room();
+    }
+
+    fn follow_advice(&self) {
+        let nominated = std::mem::take(&mut *self.nominated.lock());
+        for name in nominated {
+            if let Some(tenant) = self.tenant(&name) {
+                tenant.drain(Reason::Room, None);
+            }
+        }
+    }
+
+    /// Closes as many of those nobody uses as are more than `maxOpen`: whoever the cache has given up and is in use still has
+    /// its place.
+    fn make_room(&self) {
+        let most = usize::try_from(self.limits.max_open).unwrap_or(usize::MAX);
+        let excess = self.tenants.lock().len().saturating_sub(most);
+        if excess > 0 {
+            self.close_idle(excess);
+        }
+    }
+
+    /// There are no file descriptors left: some of those nobody uses give theirs back.
+    fn shed(&self) {
+        let some = self.tenants.lock().len() / 8;
+        self.close_idle(some.max(4));
+    }
+
+    /// Closes at most so many that nobody uses, the longest idle first.
+    fn close_idle(&self, count: usize) {
+        let mut idle: Vec<_> =
+            self.all().into_iter().filter_map(|tenant| tenant.idle_since().map(|since| (since, tenant))).collect();
+        idle.sort_by_key(|(since, _)| *since);
+        for (_, tenant) in idle.into_iter().take(count) {
+            tenant.close_if_idle(Reason::Room);
+        }
+    }
+
+    /// The open database of that name.
+    pub(crate) fn tenant(&self, name: &str) -> Option<Arc<Tenant>> {
+        self.tenants.lock().get(name).cloned()
+    }
+
+    fn all(&self) -> Vec<Arc<Tenant>> {
+        self.tenants.lock().values().cloned().collect()
+    }
+
+    /// A tenant is closed; another one may have its name already.
+    fn remove(&self, tenant: &Arc<Tenant>) {
+        let mut tenants = self.tenants.lock();
+        if tenants.get(&*tenant.name).is_some_and(|known| Arc::ptr_eq(known, tenant)) {
+            tenants.remove(&*tenant.name);
+        }
+    }
+
+    fn closed(&self, tenant: &Arc<Tenant>, reason: Reason) {
+        self.remove(tenant);
+        self.advice.invalidate(&*tenant.name);
+        self.figures.closed(reason);
+    }
+}

@@ -1,0 +1,290 @@
+//! Owns one database of a pool while it is open: who uses it, and the end of its handles, which comes when nobody does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::Folder;
+use crate::database::Database;
+use crate::handle::Handle;
+use crate::mailbox::{Arrival, Mailbox};
+use crate::sync::{Mutex, MutexGuard};
+
+/// Why a pool closes a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Reason {
+    /// Others are used more, or there are too many.
+    Room = 0,
+    /// Nobody has used it for long.
+    Idle = 1,
+    /// Somebody has asked for it.
+    Asked = 2,
+    /// Its file is deleted, or the pool of an environment is closed.
+    Deleted = 3,
+    /// All who had it have closed it themselves.
+    Closed = 4,
+}
+
+/// Told once whether the file was closed (`true`), or used again before.
+pub(crate) type Told = Box<dyn FnOnce(bool) + Send>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Closed with the end of its last use. A new use revives it, unless it is deleted.
+    Draining(Reason),
+    /// Its handles are being closed; whoever wants the database opens it anew.
+    Closed,
+}
+
+/// The handle of one environment.
+struct Attached {
+    handle: Arc<Handle>,
+    mailbox: Arc<Mailbox>,
+    /// Uses of it that are on.
+    leases: usize,
+}
+
+struct State {
+    phase: Phase,
+    attached: Vec<Attached>,
+    /// Who has asked for its close, and waits.
+    waiting: Vec<Told>,
+    idle_since: Instant,
+    /// Has given back what it can do without.
+    rests: bool,
+    /// Since it was opened.
+    uses: u32,
+}
+
+/// The cache hears of so many uses of a database one by one, and from then on of one in so many: to tell it costs as much as all
+/// the rest of a use, and its counters end at 15.
+const EACH_COUNTS: u32 = 16;
+
+/// One open database of a pool, whatever number of environments use it.
+pub(crate) struct Tenant {
+    /// Of its file, in the folder.
+    pub(crate) name: Arc<str>,
+    folder: Arc<Folder>,
+    state: Mutex<State>,
+}
+
+impl State {
+    fn leases(&self) -> usize {
+        self.attached.iter().map(|attached| attached.leases).sum()
+    }
+
+    fn of(&mut self, handle: &Handle) -> Option<&mut Attached> {
+        self.attached.iter_mut().find(|attached| attached.handle.id == handle.id)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.phase == Phase::Open && self.leases() == 0
+    }
+}
+
+/// Those who wait for a close; answered when the last part of it is done.
+struct Waiters {
+    told: Mutex<Vec<Told>>,
+    closed: AtomicBool,
+}
+
+impl Drop for Waiters {
+    fn drop(&mut self) {
+        let closed = self.closed.load(Ordering::SeqCst);
+        tell(std::mem::take(&mut *self.told.lock()), closed);
+    }
+}
+
+/// What the reaper sees of a tenant that nobody uses.
+pub(super) struct AtRest {
+    pub(super) since: Instant,
+    pub(super) rests: bool,
+    pub(super) database: Arc<Database>,
+}
+
+impl Tenant {
+    pub(super) fn new(name: Arc<str>, folder: Arc<Folder>) -> Self {
+        let state = State {
+            phase: Phase::Open,
+            attached: Vec::new(),
+            waiting: Vec::new(),
+            idle_since: Instant::now(),
+            rests: false,
+            uses: 0,
+        };
+        Self { name, folder, state: Mutex::new(state) }
+    }
+
+    /// Takes a handle that was opened, and its first use; `false`: the tenant is closed.
+    pub(super) fn attach(self: &Arc<Self>, handle: &Arc<Handle>, mailbox: &Arc<Mailbox>) -> bool {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Closed {
+            return false;
+        }
+        let revived = revive(&mut state);
+        state.rests = false;
+        state.attached.push(Attached { handle: Arc::clone(handle), mailbox: Arc::clone(mailbox), leases: 1 });
+        drop(state);
+        handle.set_tenant(Arc::clone(self));
+        tell(revived, false);
+        true
+    }
+
+    /// Begins a use of the database by the environment that has `handle`. `false`: it is closed, and to be opened anew.
+    pub(crate) fn acquire(&self, handle: &Handle) -> bool {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Closed | Phase::Draining(Reason::Deleted)) {
+            return false;
+        }
+        let Some(attached) = state.of(handle) else { return false };
+        attached.leases += 1;
+        state.uses = state.uses.wrapping_add(1);
+        let counts = state.uses < EACH_COUNTS || state.uses.is_multiple_of(EACH_COUNTS);
+        let was_draining = state.phase != Phase::Open;
+        let revived = revive(&mut state);
+        drop(state);
+        self.folder.figures.hits.fetch_add(1, Ordering::Relaxed);
+        if was_draining {
+            tell(revived, false);
+            self.folder.admit(&self.name);
+        } else if counts {
+            self.folder.advice.get(&*self.name);
+        }
+        true
+    }
+
+    /// Ends a use.
+    pub(crate) fn release(self: &Arc<Self>, handle: &Handle) {
+        let mut state = self.state.lock();
+        if let Some(attached) = state.of(handle) {
+            attached.leases = attached.leases.saturating_sub(1);
+            self.used(state);
+        }
+    }
+
+    /// An environment closes its handle by itself, or ends.
+    pub(crate) fn detach(self: &Arc<Self>, handle: &Handle) {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Closed {
+            return;
+        }
+        state.attached.retain(|attached| attached.handle.id != handle.id);
+        if state.attached.is_empty() {
+            return self.close(state, Reason::Closed);
+        }
+        self.used(state);
+    }
+
+    /// Something has ended: perhaps nobody uses it any more.
+    fn used(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        if state.leases() > 0 {
+            return;
+        }
+        match state.phase {
+            Phase::Draining(reason) => self.close(state, reason),
+            Phase::Open => {
+                state.idle_since = Instant::now();
+                state.rests = false;
+                drop(state);
+                self.folder.wake();
+            }
+            Phase::Closed => {}
+        }
+    }
+
+    /// Has it closed, now or when nobody uses it any more; `told` what has come of it.
+    pub(crate) fn drain(self: &Arc<Self>, reason: Reason, told: Option<Told>) {
+        let mut state = self.state.lock();
+        state.waiting.extend(told);
+        if state.phase == Phase::Closed {
+            // Its handles are on their way; the file may be another's by now.
+            let waiting = std::mem::take(&mut state.waiting);
+            drop(state);
+            return tell(waiting, true);
+        }
+        if state.leases() == 0 {
+            return self.close(state, reason);
+        }
+        if state.phase != Phase::Draining(Reason::Deleted) {
+            state.phase = Phase::Draining(reason);
+        }
+    }
+
+    /// It is not deleted after all.
+    pub(crate) fn keep(&self) {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Draining(Reason::Deleted) {
+            let revived = revive(&mut state);
+            drop(state);
+            tell(revived, false);
+        }
+    }
+
+    /// Has it closed if nobody uses it at this moment.
+    pub(super) fn close_if_idle(self: &Arc<Self>, reason: Reason) {
+        let state = self.state.lock();
+        if state.is_idle() {
+            self.close(state, reason);
+        }
+    }
+
+    fn close(self: &Arc<Self>, mut state: MutexGuard<'_, State>, reason: Reason) {
+        state.phase = Phase::Closed;
+        let attached = std::mem::take(&mut state.attached);
+        let waiters =
+            Arc::new(Waiters { told: Mutex::new(std::mem::take(&mut state.waiting)), closed: AtomicBool::new(false) });
+        drop(state);
+        self.folder.closed(self, reason);
+        for Attached { handle, mailbox, .. } in attached {
+            let waiters = Arc::clone(&waiters);
+            // An environment that is gone need not know.
+            drop(mailbox.arrive(Arrival::LetGo { handle: Arc::clone(&handle), reason }));
+            handle.close(Box::new(move |closed| {
+                waiters.closed.fetch_or(closed, Ordering::SeqCst);
+                drop(waiters);
+            }));
+        }
+    }
+
+    /// Since when nobody uses it, if that is so.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let state = self.state.lock();
+        state.is_idle().then_some(state.idle_since)
+    }
+
+    /// The same, and what the reaper needs beside.
+    pub(super) fn at_rest(&self) -> Option<AtRest> {
+        let state = self.state.lock();
+        let database = state.attached.first().map(|attached| Arc::clone(&attached.handle.database))?;
+        state.is_idle().then_some(AtRest { since: state.idle_since, rests: state.rests, database })
+    }
+
+    /// It gives its memory back now.
+    pub(super) fn begin_rest(&self) {
+        self.state.lock().rests = true;
+    }
+
+    /// Its engine, how many uses are on, and whether it is closed after them.
+    pub(super) fn look(&self) -> (Option<Arc<Database>>, usize, bool) {
+        let state = self.state.lock();
+        let database = state.attached.first().map(|attached| Arc::clone(&attached.handle.database));
+        (database, state.leases(), matches!(state.phase, Phase::Draining(_)))
+    }
+}
+
+fn tell(waiting: Vec<Told>, closed: bool) {
+    for told in waiting {
+        told(closed);
+    }
+}
+
+/// It stays open; those who are to be told so.
+fn revive(state: &mut State) -> Vec<Told> {
+    if state.phase == Phase::Open {
+        return Vec::new();
+    }
+    state.phase = Phase::Open;
+    std::mem::take(&mut state.waiting)
+}
