@@ -16,7 +16,7 @@ use crate::write_queue::{insert, rows_of};
 /// The answer of `op`; `false`: it was cancelled.
 fn was_written(env: &mut Env, op: u32) -> bool {
     match env.wait(op) {
-        Answer::Changes => true,
+        Answer::Changes(1) => true,
         answer => {
             assert_eq!(answer.code(), Some(ErrorCode::Abort), "{answer:?}");
             false
@@ -32,10 +32,10 @@ fn others(path: &str, options: OpenOptions) {
     assert_eq!(env.values(db, LONG), ["1000"]);
     let transaction = env.call(db, Kind::BeginWrite, "").target();
     assert_eq!(env.values(transaction, LONG), ["1000"]);
-    assert_eq!(env.call(transaction, Kind::Run, &insert('o', 3)), Answer::Changes);
+    assert_eq!(env.call(transaction, Kind::Run, &insert('o', 3)), Answer::Changes(1));
     assert_eq!(env.call(transaction, Kind::Commit, ""), Answer::Done);
     for op in inserts {
-        assert_eq!(env.wait(op), Answer::Changes);
+        assert_eq!(env.wait(op), Answer::Changes(1));
     }
     assert_eq!(rows_of(&mut env, db, 'o'), [1, 2, 3]);
     env.close(db);
@@ -70,7 +70,7 @@ fn what_is_cancelled_in_a_queue_is_given_up_or_done() {
         assert_eq!(env.wait(endless).code(), Some(ErrorCode::Abort));
         for begin in [read, write] {
             match env.wait(begin) {
-                Answer::Target(transaction) => assert_eq!(env.call(transaction, Kind::Commit, ""), Answer::Done),
+                Answer::Target(transaction, _) => assert_eq!(env.call(transaction, Kind::Commit, ""), Answer::Done),
                 answer => assert_eq!(answer.code(), Some(ErrorCode::Abort), "{answer:?}"),
             }
         }
@@ -97,7 +97,7 @@ fn what_is_cancelled_in_a_transaction_is_given_up_or_done_and_the_commit_tells_w
         let mut env = Env::new();
         let db = env.open(path);
         let transaction = env.call(db, Kind::BeginWrite, "").target();
-        assert_eq!(env.call(transaction, Kind::Run, &insert('c', 1)), Answer::Changes);
+        assert_eq!(env.call(transaction, Kind::Run, &insert('c', 1)), Answer::Changes(1));
         let cursor = thread_rng().gen_bool(0.5);
         if cursor {
             assert_eq!(env.pull(transaction, Kind::Cursor, ROWS), ["1", "2", "3", "4"]);
@@ -135,7 +135,7 @@ fn what_is_cancelled_in_a_transaction_is_given_up_or_done_and_the_commit_tells_w
 /// Ends a transaction, if it was granted before the environment lost its patience.
 fn ends(env: &mut Env, begin: u32) {
     match env.wait(begin) {
-        Answer::Target(transaction) => assert_eq!(env.call(transaction, Kind::Commit, ""), Answer::Done),
+        Answer::Target(transaction, _) => assert_eq!(env.call(transaction, Kind::Commit, ""), Answer::Done),
         answer => assert_eq!(answer.code(), Some(ErrorCode::QueueTimeout), "{answer:?}"),
     }
 }
@@ -153,13 +153,13 @@ fn impatient(path: &str, who: char) -> (Env, Target) {
     let mut written = Vec::new();
     for (op, n) in [(first, 1), (second, 2)] {
         match env.wait(op) {
-            Answer::Changes => written.push(n),
+            Answer::Changes(1) => written.push(n),
             answer => assert_eq!(answer.code(), Some(ErrorCode::QueueTimeout), "{answer:?}"),
         }
     }
     assert!(env.has_all_answers());
     let begin = env.call(db, Kind::BeginRead, "");
-    if let Answer::Target(transaction) = begin {
+    if let Answer::Target(transaction, _) = begin {
         assert_eq!(rows_of(&mut env, transaction, who), written);
         assert_eq!(env.call(transaction, Kind::Commit, ""), Answer::Done);
     }

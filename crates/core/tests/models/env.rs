@@ -2,19 +2,21 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use shuttle::sync::{Condvar, Mutex};
 use sqlflow_core::wire::{Body, Cell, Completion, Flags, Kind, NO_REPLY, RequestHead, encode_request};
-use sqlflow_core::{Client, Drained, ErrorCode, OpenOptions};
+use sqlflow_core::{Client, Drained, ErrorCode, OpenOptions, PoolLimits};
 
 /// What an operation was answered.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Answer {
     /// All values of all rows, in their order.
     Rows(Vec<String>),
-    Changes,
+    Changes(i64),
     Done,
-    Target(Target),
+    /// And the engine behind it, of a database.
+    Target(Target, u32),
     Error(ErrorCode, String),
 }
 
@@ -29,7 +31,7 @@ pub(crate) struct Target {
 impl Answer {
     pub(crate) fn target(self) -> Target {
         match self {
-            Self::Target(target) => target,
+            Self::Target(target, _) => target,
             other => panic!("a grant or a handle was expected, not {other:?}"),
         }
     }
@@ -75,6 +77,8 @@ pub(crate) struct Env {
     parts: HashMap<u32, Vec<String>>,
     /// Transactions that were ended from outside.
     ended: HashSet<(u32, u32)>,
+    /// Handles that a pool has closed by itself.
+    let_go: HashSet<(u32, u32)>,
     buffer: Vec<u8>,
 }
 
@@ -98,6 +102,7 @@ impl Env {
             answers: HashMap::new(),
             parts: HashMap::new(),
             ended: HashSet::new(),
+            let_go: HashSet::new(),
             buffer: vec![0; 64 * 1024],
         }
     }
@@ -126,6 +131,39 @@ impl Env {
         let op = self.op();
         self.client().close(op, handle.index, handle.generation, None);
         assert_eq!(self.wait(op), Answer::Done);
+    }
+
+    pub(crate) fn open_pool(&mut self, folder: &str, limits: PoolLimits) -> Target {
+        let op = self.op();
+        self.client().open_pool(op, folder, false, limits);
+        self.wait(op).target()
+    }
+
+    /// Asks for a database of a pool, whose first use begins with the answer.
+    pub(crate) fn ask_pooled(&mut self, pool: Target, name: &str) -> u32 {
+        let op = self.op();
+        self.client().open_pooled(op, (pool.index, pool.generation), name, OpenOptions::default());
+        op
+    }
+
+    pub(crate) fn acquire(&mut self, handle: Target) -> bool {
+        self.client().acquire(handle.index, handle.generation)
+    }
+
+    pub(crate) fn release(&mut self, handle: Target) {
+        self.client().release(handle.index, handle.generation);
+    }
+
+    pub(crate) fn ask_evict(&mut self, pool: Target, name: &str) -> u32 {
+        let op = self.op();
+        self.client().evict(op, (pool.index, pool.generation), name);
+        op
+    }
+
+    pub(crate) fn ask_delete(&mut self, pool: Target, name: &str, patience: Duration) -> u32 {
+        let op = self.op();
+        self.client().delete(op, (pool.index, pool.generation), name, (Duration::ZERO, patience));
+        op
     }
 
     /// Asks; the answer comes later.
@@ -232,6 +270,10 @@ impl Env {
                 assert!(self.ended.insert(target), "the end of {target:?} is told twice");
                 continue;
             }
+            if let Body::LetGo { handle, generation, .. } = completion.body {
+                assert!(self.let_go.insert((handle, generation)), "{handle} is let go twice");
+                continue;
+            }
             let op = completion.op;
             let mut answer = answer_of(&completion.body);
             assert!(self.unanswered.contains(&op), "{op} is answered twice, now by {answer:?}");
@@ -305,13 +347,13 @@ fn answer_of(body: &Body<'_>) -> Answer {
             };
             Answer::Rows(chunk.iter().flat_map(|row| row.iter().map(value).collect::<Vec<_>>()).collect())
         }
-        Body::Changes { .. } => Answer::Changes,
+        Body::Changes { changes, .. } => Answer::Changes(changes),
         Body::Done { .. } => Answer::Done,
         Body::Grant(granted) => {
-            Answer::Target(Target { index: granted.transaction, generation: granted.generation, transaction: true })
+            Answer::Target(Target { index: granted.transaction, generation: granted.generation, transaction: true }, 0)
         }
-        Body::Opened { handle, generation, .. } => {
-            Answer::Target(Target { index: handle, generation, transaction: false })
+        Body::Opened { handle, generation, engine, .. } => {
+            Answer::Target(Target { index: handle, generation, transaction: false }, engine)
         }
         Body::Error(error) => Answer::Error(error.code, error.message.to_owned()),
         ref other => panic!("no model asks for {other:?}"),

@@ -29,7 +29,7 @@ fn a_grant_is_accepted_or_revoked_and_its_operation_answered_once_in_its_place()
             let mut env = Env::new();
             let db = env.open(&of_quick);
             for n in 1..=3 {
-                assert_eq!(env.call(db, Kind::Run, &insert('q', n)), Answer::Changes);
+                assert_eq!(env.call(db, Kind::Run, &insert('q', n)), Answer::Changes(1));
             }
             assert_eq!(rows_of(&mut env, db, 'q'), [1, 2, 3]);
             env.close(db);
@@ -45,11 +45,11 @@ fn a_grant_is_accepted_or_revoked_and_its_operation_answered_once_in_its_place()
                 }
                 let transaction = env.wait(begin).target();
                 holders.take();
-                assert_eq!(env.call(transaction, Kind::Run, &insert('s', n)), Answer::Changes);
+                assert_eq!(env.call(transaction, Kind::Run, &insert('s', n)), Answer::Changes(1));
                 holders.give_back();
                 assert_eq!(env.call(transaction, Kind::Commit, ""), Answer::Done);
             }
-            assert_eq!(env.wait(last), Answer::Changes);
+            assert_eq!(env.wait(last), Answer::Changes(1));
             assert_eq!(rows_of(&mut env, db, 's'), [1, 2, 3]);
             env.close(db);
         });
@@ -85,7 +85,7 @@ fn the_end_of_an_environment_gives_back_its_grant_wherever_that_is() {
             let mut env = Env::new();
             let db = env.open(&of_other);
             let transaction = env.call(db, Kind::BeginWrite, "").target();
-            assert_eq!(env.call(transaction, Kind::Run, &insert('o', 1)), Answer::Changes);
+            assert_eq!(env.call(transaction, Kind::Run, &insert('o', 1)), Answer::Changes(1));
             assert_eq!(env.call(transaction, Kind::Commit, ""), Answer::Done);
             env.close(db);
         });
@@ -114,9 +114,9 @@ fn a_deadline_ends_a_transaction_before_its_commit_or_not_at_all() {
             let committed = env.call(transaction, Kind::Commit, "");
             let rows = rows_of(&mut env, db, 'l');
             match (inserted, committed) {
-                (Answer::Changes, Answer::Done) => assert_eq!(rows, [1]),
+                (Answer::Changes(1), Answer::Done) => assert_eq!(rows, [1]),
                 (inserted, committed) => {
-                    assert!(inserted == Answer::Changes || is_over(&inserted), "{inserted:?}");
+                    assert!(inserted == Answer::Changes(1) || is_over(&inserted), "{inserted:?}");
                     assert!(is_over(&committed), "{committed:?}");
                     assert!(rows.is_empty());
                 }
@@ -127,7 +127,7 @@ fn a_deadline_ends_a_transaction_before_its_commit_or_not_at_all() {
         let other = shuttle::thread::spawn(move || {
             let mut env = Env::new();
             let db = env.open(&of_other);
-            assert_eq!(env.call(db, Kind::Run, &insert('o', 1)), Answer::Changes);
+            assert_eq!(env.call(db, Kind::Run, &insert('o', 1)), Answer::Changes(1));
             assert_eq!(rows_of(&mut env, db, 'o'), [1]);
             env.close(db);
         });
@@ -152,7 +152,7 @@ fn a_deadline_ends_the_transaction_of_an_environment_that_does_not_come_back() {
         let other = shuttle::thread::spawn(move || {
             let mut env = Env::new();
             let db = env.open(&of_other);
-            assert_eq!(env.call(db, Kind::Run, &insert('o', 1)), Answer::Changes);
+            assert_eq!(env.call(db, Kind::Run, &insert('o', 1)), Answer::Changes(1));
             env.close(db);
         });
         let mut long = None;
@@ -160,7 +160,7 @@ fn a_deadline_ends_the_transaction_of_an_environment_that_does_not_come_back() {
             0 => long = Some(env.ask(transaction, Kind::All, LONG)),
             1 => {
                 let inserted = env.sync(transaction, Kind::Run, &insert('i', 1));
-                assert!(inserted == Answer::Changes || is_over(&inserted), "{inserted:?}");
+                assert!(inserted == Answer::Changes(1) || is_over(&inserted), "{inserted:?}");
             }
             _ => {}
         }

@@ -71,7 +71,7 @@ fn what_runs_when_a_transaction_ends_is_interrupted_and_the_next_transaction_is_
             let mut env = Env::new();
             let db = env.open(&of_settled);
             let transaction = env.call(db, Kind::BeginWrite, "").target();
-            assert_eq!(env.call(transaction, Kind::Run, &insert('s', 1)), Answer::Changes);
+            assert_eq!(env.call(transaction, Kind::Run, &insert('s', 1)), Answer::Changes(1));
             let (kind, sql) =
                 if thread_rng().gen_bool(0.5) { (Kind::Get, ENDLESS) } else { (Kind::Exec, ENDLESS_SCRIPT) };
             let endless = env.ask(transaction, kind, sql);

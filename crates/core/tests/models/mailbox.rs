@@ -26,7 +26,7 @@ fn no_answer_lies_beside_an_environment_that_sleeps() {
             for op in asked {
                 env.wait(op);
             }
-            assert_eq!(env.answered(asked[1]), Some(Answer::Changes));
+            assert_eq!(env.answered(asked[1]), Some(Answer::Changes(1)));
         }
         assert!(env.has_all_answers());
         env.close(db);

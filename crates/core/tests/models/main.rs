@@ -20,5 +20,6 @@ mod env;
 mod grants;
 mod interrupts;
 mod mailbox;
+mod pools;
 mod readers;
 mod write_queue;

@@ -57,13 +57,13 @@ fn writes(path: &str, who: char, holders: &Holders) -> (Env, Target, Vec<u32>) {
     assert_eq!(env.answered(last), None, "{who}: overtaken by what was asked later");
     let asked = [2, 3].map(|n| env.ask(transaction, Kind::Run, &insert(who, n)));
     for op in asked {
-        assert_eq!(env.wait(op), Answer::Changes);
+        assert_eq!(env.wait(op), Answer::Changes(1));
     }
     holders.give_back();
     let ended = env.call(transaction, if end == End::Commit { Kind::Commit } else { Kind::Rollback }, "");
     assert_eq!(ended, Answer::Done);
-    assert_eq!(env.wait(first), Answer::Changes);
-    assert_eq!(env.wait(last), Answer::Changes);
+    assert_eq!(env.wait(first), Answer::Changes(1));
+    assert_eq!(env.wait(last), Answer::Changes(1));
     assert!(env.has_all_answers());
     (env, db, if end == End::Commit { vec![1, 2, 3, 4] } else { vec![1, 4] })
 }
@@ -106,7 +106,7 @@ fn writes_until_its_end(path: &str, who: char, holders: &Holders) -> Acknowledge
     if holds {
         holders.give_back();
     }
-    let known = |op| env.answered(op).is_some_and(|answer| matches!(answer, Answer::Changes | Answer::Done));
+    let known = |op| env.answered(op).is_some_and(|answer| matches!(answer, Answer::Changes(1) | Answer::Done));
     let acknowledged = Acknowledged { first: known(first), transaction: commit.is_some_and(known) };
     env.shutdown();
     acknowledged

@@ -38,6 +38,7 @@ pub enum Answer {
     History(Vec<Entry>),
     Progress,
     Verified(Vec<Problem>),
+    LetGo(Target, u32),
     Error { code: ErrorCode, sqlite: i32, message: String },
 }
 
@@ -533,6 +534,9 @@ fn answer_of(body: &Body<'_>) -> Answer {
         Body::Committed { ref changed, .. } => Answer::Committed(changed.clone()),
         Body::Ended { target: (index, generation), code, message } => {
             Answer::Ended { target: Target { index, generation, transaction: true }, code, message: message.to_owned() }
+        }
+        Body::LetGo { handle, generation, reason } => {
+            Answer::LetGo(Target { index: handle, generation, transaction: false }, reason)
         }
         Body::Checkpointed(checkpoint) => Answer::Checkpointed(checkpoint),
         Body::Migrated(ref migrated) => Answer::Migrated(migrated.clone()),
