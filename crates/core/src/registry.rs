@@ -113,10 +113,18 @@ fn spawn(request: Request) {
     });
 }
 
+/// One who has a handle on a database that somebody else has opened.
+struct Joined {
+    database: Arc<Database>,
+    is_pooled: bool,
+    plan: Option<Plan>,
+    opened: Opened,
+}
+
 /// What the registry says of a file.
 enum Found {
-    /// It is open; the handle is counted, as one of a pool or not.
-    Joined(Arc<Database>, bool, Option<Plan>, Opened),
+    /// It is open; the handle is counted.
+    Joined(Joined),
     Refused(Error, Opened),
     /// Nobody has it; the caller opens it.
     New(Request),
@@ -126,7 +134,7 @@ enum Found {
 
 fn find(path: PathBuf, request: Request) {
     match look_up(&path, request) {
-        Found::Joined(database, is_pooled, plan, opened) => joined(database, is_pooled, plan, opened),
+        Found::Joined(joined) => joined.migrate(),
         Found::Refused(error, opened) => opened(Err(error)),
         Found::Waits => {}
         Found::New(request) => attempt(Try::new(path, request)),
@@ -154,7 +162,12 @@ fn look_up(path: &Path, request: Request) -> Found {
             Found::Refused(Error::new(ErrorCode::CannotOpen, why), request.opened)
         }
         State::Open { database, handles, .. } => match join(database, handles, &request.options) {
-            Ok(database) => Found::Joined(database, request.options.is_pooled(), request.plan, request.opened),
+            Ok(database) => Found::Joined(Joined {
+                database,
+                is_pooled: request.options.is_pooled(),
+                plan: request.plan,
+                opened: request.opened,
+            }),
             Err(error) => Found::Refused(error, request.opened),
         },
     }
@@ -175,18 +188,21 @@ pub(crate) fn share(database: &Arc<Database>) {
     }
 }
 
-/// Somebody has joined an open database; pending migrations of theirs are run while nobody else works on it.
-fn joined(database: Arc<Database>, is_pooled: bool, plan: Option<Plan>, opened: Opened) {
-    let (Some(plan), Some(writer)) = (plan, database.writer().cloned()) else { return opened(Ok(database)) };
-    let busy_timeout = database.options.busy_timeout;
-    let done = Box::new(move |ran| match ran {
-        Ok(()) => opened(Ok(database)),
-        Err(error) => {
-            release(&database, is_pooled, Box::new(|_| {}));
-            opened(Err(error));
-        }
-    });
-    writer.submit_exclusive(Box::new(Migrating { plan, busy_timeout, done }));
+impl Joined {
+    /// Runs its pending migrations while nobody else works on the database.
+    fn migrate(self) {
+        let Self { database, is_pooled, plan, opened } = self;
+        let (Some(plan), Some(writer)) = (plan, database.writer().cloned()) else { return opened(Ok(database)) };
+        let busy_timeout = database.options.busy_timeout;
+        let done = Box::new(move |ran| match ran {
+            Ok(()) => opened(Ok(database)),
+            Err(error) => {
+                release(&database, is_pooled, Box::new(|_| {}));
+                opened(Err(error));
+            }
+        });
+        writer.submit_exclusive(Box::new(Migrating { plan, busy_timeout, done }));
+    }
 }
 
 /// One open under way.
@@ -199,7 +215,7 @@ struct Try {
 
 /// Those who are answered once the outcome of an open is recorded.
 enum Answer {
-    Opened(Arc<Database>, bool, Option<Plan>, Opened),
+    Opened(Box<Joined>),
     Failed(Error, Opened),
 }
 
@@ -343,10 +359,13 @@ fn conclude(path: &Path, outcome: Result<Arc<Database>>, request: Request) {
             Ok(database) => {
                 let mut handles = Handles::default();
                 handles.add(options.is_pooled());
-                answers.push(Answer::Opened(Arc::clone(&database), options.is_pooled(), None, opened));
+                let with = |database, is_pooled, plan, opened| {
+                    Answer::Opened(Box::new(Joined { database, is_pooled, plan, opened }))
+                };
+                answers.push(with(Arc::clone(&database), options.is_pooled(), None, opened));
                 for Request { options, plan, opened, .. } in waiting {
                     answers.push(match join(&database, &mut handles, &options) {
-                        Ok(database) => Answer::Opened(database, options.is_pooled(), plan, opened),
+                        Ok(database) => with(database, options.is_pooled(), plan, opened),
                         Err(error) => Answer::Failed(error, opened),
                     });
                 }
@@ -371,7 +390,7 @@ fn conclude(path: &Path, outcome: Result<Arc<Database>>, request: Request) {
     again.into_iter().for_each(Waiting::spawn);
     for answer in answers {
         match answer {
-            Answer::Opened(database, is_pooled, plan, opened) => joined(database, is_pooled, plan, opened),
+            Answer::Opened(joined) => joined.migrate(),
             Answer::Failed(error, opened) => opened(Err(error)),
         }
     }

@@ -477,7 +477,7 @@ mod tests {
         done(&mut out, 9);
         for (at, value, expected) in [
             (8, 0, WireError::Kind(0)),
-            (8, 15, WireError::Kind(15)),
+            (8, 16, WireError::Kind(16)),
             (9, 2, WireError::Flags(2)),
             (8, 2, WireError::Truncated),
         ] {
