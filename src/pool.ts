@@ -122,8 +122,13 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
   }
 
   /** `db.write` of the database of `key`. */
-  write<T>(key: string, fn: (q: W, tx: WriteTransaction) => T | PromiseLike<T>, options?: CallOptions): Promise<T> {
-    return this.#run(key, (db) => db.write(fn, options));
+  async write<T>(
+    key: string,
+    fn: (q: W, tx: WriteTransaction) => T | PromiseLike<T>,
+    options?: CallOptions,
+  ): Promise<T> {
+    callable(fn, 'write');
+    return await this.#run(key, (db) => db.write(fn, options));
   }
 
   /** `db.batch` of the database of `key`: a synchronous closure. */

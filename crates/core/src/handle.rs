@@ -56,7 +56,14 @@ pub(crate) struct Handle {
     released: AtomicBool,
     /// The `timeoutMs` of `close` is over: nothing of this handle is begun or goes on.
     out_of_patience: AtomicBool,
-    closing: Mutex<Option<Closed>>,
+    closing: Arc<Mutex<Closing>>,
+}
+
+/// Who waits for the close, until its outcome is known.
+#[derive(Default)]
+struct Closing {
+    waiting: Vec<Closed>,
+    outcome: Option<bool>,
 }
 
 /// Told when a handle's share of a close is done, and whether the file is closed.
@@ -99,7 +106,7 @@ impl Handle {
             active: AtomicUsize::new(0),
             released: AtomicBool::new(false),
             out_of_patience: AtomicBool::new(false),
-            closing: Mutex::new(None),
+            closing: Arc::new(Mutex::new(Closing::default())),
         }
     }
 
@@ -116,9 +123,16 @@ impl Handle {
         }
     }
 
-    /// Refuses new operations; after the last accepted one the engine is given back, and `closed` told when that is done.
+    /// Refuses new operations; after the last accepted one the engine is given back, and `closed` told when that is done. May be
+    /// called again: a pool and its environment can close a handle at the same time.
     pub(crate) fn close(&self, closed: Closed) {
-        *self.closing.lock() = Some(closed);
+        let mut closing = self.closing.lock();
+        if let Some(outcome) = closing.outcome {
+            drop(closing);
+            return closed(outcome);
+        }
+        closing.waiting.push(closed);
+        drop(closing);
         if self.active.fetch_or(CLOSING, Ordering::AcqRel) == 0 {
             self.release();
         }
@@ -179,8 +193,18 @@ impl Handle {
         if !self.released.swap(true, Ordering::AcqRel) {
             // After the last commit that it had accepted.
             self.database.unlisten(self.id);
-            let closed = self.closing.lock().take();
-            registry::release(&self.database, self.is_pooled, closed.unwrap_or_else(|| Box::new(|_| {})));
+            let closing = Arc::clone(&self.closing);
+            let done = move |closed| {
+                let waiting = {
+                    let mut closing = closing.lock();
+                    closing.outcome = Some(closed);
+                    std::mem::take(&mut closing.waiting)
+                };
+                for told in waiting {
+                    told(closed);
+                }
+            };
+            registry::release(&self.database, self.is_pooled, Box::new(done));
         }
     }
 }

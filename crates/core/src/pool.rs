@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::handle::Handle;
 use crate::location;
 use crate::mailbox::Mailbox;
+use crate::registry;
 use crate::sync::Mutex;
 
 mod figures;
@@ -40,6 +41,15 @@ pub struct PoolLimits {
 impl Default for PoolLimits {
     fn default() -> Self {
         Self { max_open: 1_000, max_open_bytes: 0, inactivity: Duration::from_mins(5) }
+    }
+}
+
+impl PoolLimits {
+    /// Of these, so many that the cache chooses. The others are for newcomers that it does not admit, so that no database that
+    /// is used much has to go for one that is used once.
+    fn cached(self) -> u32 {
+        let newcomers = if self.max_open < 4 { 0 } else { (self.max_open / 32).max(1) };
+        self.max_open - newcomers
     }
 }
 
@@ -117,7 +127,7 @@ impl Folder {
         let nominated: Arc<parking_lot::Mutex<Vec<Arc<str>>>> = Arc::default();
         let nominations = Arc::clone(&nominated);
         let advice = moka::sync::Cache::<Arc<str>, ()>::builder()
-            .max_capacity(u64::from(limits.max_open))
+            .max_capacity(u64::from(limits.cached()))
             .eviction_listener(move |name: Arc<Arc<str>>, (), cause| {
                 if cause == RemovalCause::Size {
                     nominations.lock().push(Arc::clone(&*name));
@@ -188,6 +198,10 @@ impl Folder {
             };
             if tenant.attach(handle, mailbox) {
                 self.figures.opened.fetch_add(1, Ordering::Relaxed);
+                // A deletion that came before has found nobody to ask.
+                if registry::is_deleting(handle.database.path()) {
+                    tenant.drain(Reason::Deleted, None);
+                }
                 break;
             }
             // It is on its way out of the table.
@@ -213,8 +227,8 @@ impl Folder {
         }
     }
 
-    /// Closes as many of those nobody uses as are more than `maxOpen`: whoever the cache has given up and is in use still has
-    /// its place.
+    /// Closes as many of those nobody uses as are more than `maxOpen`: one that the cache has not admitted, or has given up,
+    /// has its place for as long as it is in use.
     fn make_room(&self) {
         let most = usize::try_from(self.limits.max_open).unwrap_or(usize::MAX);
         let excess = self.tenants.lock().len().saturating_sub(most);
@@ -229,11 +243,11 @@ impl Folder {
         self.close_idle(some.max(4));
     }
 
-    /// Closes at most so many that nobody uses, the longest idle first.
+    /// Closes at most so many that nobody uses, those first that were used least, and of these the longest idle.
     fn close_idle(&self, count: usize) {
         let mut idle: Vec<_> =
-            self.all().into_iter().filter_map(|tenant| tenant.idle_since().map(|since| (since, tenant))).collect();
-        idle.sort_by_key(|(since, _)| *since);
+            self.all().into_iter().filter_map(|tenant| tenant.worth().map(|worth| (worth, tenant))).collect();
+        idle.sort_by_key(|(worth, _)| *worth);
         for (_, tenant) in idle.into_iter().take(count) {
             tenant.close_if_idle(Reason::Room);
         }

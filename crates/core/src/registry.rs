@@ -181,6 +181,12 @@ fn join(database: &Arc<Database>, handles: &mut Handles, options: &OpenOptions) 
     Ok(Arc::clone(database))
 }
 
+/// Whether the file at the canonical `path` is deleted as soon as nobody has it open.
+pub(crate) fn is_deleting(path: &Path) -> bool {
+    let files = FILES.lock();
+    matches!(files.get(path).map(|entry| &entry.state), Some(State::Open { deletion: Some(_), .. }))
+}
+
 /// One more handle of a database that the caller has one of, which is kept from being closed meanwhile.
 pub(crate) fn share(database: &Arc<Database>) {
     if let Some(Entry { state: State::Open { handles, .. }, .. }) = FILES.lock().get_mut(database.path()) {

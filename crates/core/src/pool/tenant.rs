@@ -55,12 +55,12 @@ struct State {
     /// Has given back what it can do without.
     rests: bool,
     /// Since it was opened.
-    uses: u32,
+    uses: u64,
 }
 
 /// The cache hears of so many uses of a database one by one, and from then on of one in so many: to tell it costs as much as all
 /// the rest of a use, and its counters end at 15.
-const EACH_COUNTS: u32 = 16;
+const EACH_COUNTS: u64 = 16;
 
 /// One open database of a pool, whatever number of environments use it.
 pub(crate) struct Tenant {
@@ -140,7 +140,7 @@ impl Tenant {
         }
         let Some(attached) = state.of(handle) else { return false };
         attached.leases += 1;
-        state.uses = state.uses.wrapping_add(1);
+        state.uses += 1;
         let counts = state.uses < EACH_COUNTS || state.uses.is_multiple_of(EACH_COUNTS);
         let was_draining = state.phase != Phase::Open;
         let revived = revive(&mut state);
@@ -248,10 +248,10 @@ impl Tenant {
         }
     }
 
-    /// Since when nobody uses it, if that is so.
-    pub(super) fn idle_since(&self) -> Option<Instant> {
+    /// How often it was used, up to a bound, and since when it is not, if nobody uses it.
+    pub(super) fn worth(&self) -> Option<(u64, Instant)> {
         let state = self.state.lock();
-        state.is_idle().then_some(state.idle_since)
+        state.is_idle().then_some((state.uses.min(EACH_COUNTS), state.idle_since))
     }
 
     /// The same, and what the reaper needs beside.
