@@ -5,6 +5,7 @@ import type { BatchItem } from './batch.js';
 import { callable } from './checks.js';
 import type { Database } from './database.js';
 import { DatabaseClosedError, OptionError } from './errors.js';
+import { wipe } from './keys.js';
 import { ManagedCursor } from './managed-cursor.js';
 import type { MigrationProgress } from './migration-history.js';
 import { engine } from './native/addon.js';
@@ -449,6 +450,7 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
     };
     await Promise.all(this.#tenants.all().map(close));
     engine.pools.close(this.#pool.target);
+    wipe(this.#options.database.keys);
   }
 
   /** Whether all calls were over by then. */
