@@ -1495,7 +1495,8 @@ export declare class Pool<R = ReadTransaction, W = ReadTransaction extends R ? W
    *
    * @param folder the folder, relative to the working directory
    * @throws OptionError; CannotOpenError for the folder; OptionsConflictError when this process has a pool on it with
-   *   another `maxOpen`, `maxOpenBytes` or `inactivityTimeoutMs`; MigrationSourceError comes with the first use
+   *   another `maxOpen`, `maxOpenBytes` or `inactivityTimeoutMs`; MigrationSourceError for migrations that are wrong in
+   *   themselves
    */
   static open<R, W>(folder: string, options: PoolOptions & {
     querier: SplitQuerier<R, W>;

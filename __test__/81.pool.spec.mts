@@ -21,6 +21,7 @@ import {
   FileExistsError,
   KeyNotAvailableError,
   MigrationFailedError,
+  MigrationSourceError,
   NoRowsError,
   NoSuchDatabaseError,
   NotADatabaseError,
@@ -28,6 +29,7 @@ import {
   OptionsConflictError,
   Pool,
   PoolKeyError,
+  ReadOnlyDatabaseError,
   ReentrantAccessError,
   sql,
   type WriteTransaction,
@@ -228,6 +230,30 @@ describe('the options of a pool', () => {
       assert.equal(existsSync(scratch.file('none')), false);
     });
   }
+
+  it('have the migrations checked before anything is made', async () => {
+    await using scratch = new Scratch();
+    const twice = [
+      { name: '001_a.sql', sql: 'SELECT 1' },
+      { name: '001_b.sql', sql: 'SELECT 1' },
+    ];
+    await refused(() => Pool.open(scratch.file('none'), { migrations: twice }), MigrationSourceError, /001/);
+    assert.equal(existsSync(scratch.file('none')), false);
+  });
+
+  it('may be to read only', async () => {
+    await using scratch = new PoolScratch();
+    const pool = await scratch.open();
+    await pool.run('a', INSERT, ['x']);
+    await pool.close();
+    const reader = await scratch.open({ readOnly: true });
+    assert.deepEqual(await logOf(reader, 'a'), ['x']);
+    await refused(() => reader.get('b', 'SELECT 1'), NoSuchDatabaseError, /b\.db/);
+    await refused(() => reader.delete('a'), OptionError, 'delete: the pool was opened with readOnly: true');
+    await assert.rejects(reader.run('a', INSERT, ['y']), ReadOnlyDatabaseError);
+    await reader.close();
+    await refused(() => Pool.open(scratch.folder.file('none'), { readOnly: true }), CannotOpenError, /does not exist/);
+  });
 
   it('are about a folder', async () => {
     await using scratch = new Scratch();

@@ -95,7 +95,7 @@ export function checkPoolOptions(options: unknown): CheckedPoolOptions {
   const keyProvider = functionOf<KeyProvider>(given, 'keyProvider');
   const checked = {
     native: {
-      create: create !== false,
+      create: create !== false && given['readOnly'] !== true,
       maxOpen: integer(given, 'maxOpen', 1, 1_000_000, 1_000),
       maxOpenBytes: integer(given, 'maxOpenBytes', 0, Number.MAX_SAFE_INTEGER, 0),
       inactivityTimeoutMs: integer(given, 'inactivityTimeoutMs', 0, MAX_MS, 300_000),

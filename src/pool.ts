@@ -10,6 +10,7 @@ import { ManagedCursor } from './managed-cursor.js';
 import type { MigrationProgress } from './migration-history.js';
 import { engine } from './native/addon.js';
 import type { Opened } from './native/engine.js';
+import { migrationsOf } from './open.js';
 import {
   type ArrayRowOptions,
   type CallOptions,
@@ -86,7 +87,8 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
    *
    * @param folder the folder, relative to the working directory
    * @throws OptionError; CannotOpenError for the folder; OptionsConflictError when this process has a pool on it with
-   *   another `maxOpen`, `maxOpenBytes` or `inactivityTimeoutMs`; MigrationSourceError comes with the first use
+   *   another `maxOpen`, `maxOpenBytes` or `inactivityTimeoutMs`; MigrationSourceError for migrations that are wrong in
+   *   themselves
    */
   static open<R, W>(folder: string, options: PoolOptions & { querier: SplitQuerier<R, W> }): Promise<Pool<R, W>>;
   /** Opens a pool whose closures, of `read` and `write` alike, get what `querier` makes of their transaction. */
@@ -97,7 +99,10 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
     if (checkPath(folder) === ':memory:')
       throw new OptionError('a pool needs a folder; testPool makes a temporary one');
     const checked = checkPoolOptions(options);
-    return new Pool<unknown, unknown>(await engine.pools.open(resolve(folder), checked.native), checked);
+    const { database, native } = checked;
+    // Once for all its databases; wrong migrations are told now, and not to the first user of some tenant.
+    database.native.migrations = await migrationsOf(database);
+    return new Pool<unknown, unknown>(await engine.pools.open(resolve(folder), native), checked);
   }
 
   /**
@@ -117,6 +122,9 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
     const tenant = held instanceof Promise ? await held : held;
     try {
       return await tenant.db.read(fn as Parameters<typeof tenant.db.read<T>>[0], options);
+    } catch (error) {
+      this.#tenants.failed(tenant, error);
+      throw error;
     } finally {
       this.#tenants.release(tenant);
     }

@@ -2,13 +2,13 @@
 
 import { join } from 'node:path';
 import { Database } from './database.js';
-import { type DatabaseClosedError, PoolKeyError } from './errors.js';
+import { type DatabaseClosedError, EnginePanicError, PoolKeyError } from './errors.js';
 import { copyOf, nativeCipher, wipe } from './keys.js';
 import { guardedListener } from './listener.js';
 import type { MigrationProgress } from './migration-history.js';
 import type { NativeOpenOptions } from './native/binding.js';
 import type { Engine, LetGo, Opened, Target } from './native/engine.js';
-import { migrationsOf, told } from './open.js';
+import { told } from './open.js';
 import type { PoolFiles } from './pool-files.js';
 import type { CheckedPoolOptions, PoolEvent } from './pool-options.js';
 import { type Queriers, queriersOf } from './querier.js';
@@ -68,6 +68,9 @@ export class Tenants {
     const tenant = held instanceof Promise ? await held : held;
     try {
       return await work(tenant);
+    } catch (error) {
+      this.failed(tenant, error);
+      throw error;
     } finally {
       this.release(tenant);
     }
@@ -85,6 +88,11 @@ export class Tenants {
   release(tenant: Tenant): void {
     this.#engine.pools.release(tenant.session.handle);
     this.#over();
+  }
+
+  /** A use has failed: a database whose engine is gone is opened anew by the next one. */
+  failed({ name }: Tenant, error: unknown): void {
+    if (error instanceof EnginePanicError) this.#engine.pools.evict(this.#pool, name).catch(() => {});
   }
 
   /** Opens a handle of its own, as `overrides` say, which its caller closes. `onMigration` as of an open. */
@@ -195,9 +203,6 @@ export class Tenants {
     onLetGo: (reason: LetGo) => void,
   ): Promise<Opened> {
     const { database, keyProvider } = this.#options;
-    const migrations = migrationsOf(database);
-    // Also for `Database.rollback` of a scope, which asks whether there are any.
-    database.native.migrations = typeof migrations === 'number' ? migrations : await migrations;
     const native = { ...database.native, ...overrides };
     try {
       if (database.keys !== undefined) {

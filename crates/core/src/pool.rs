@@ -262,17 +262,17 @@ impl Folder {
         self.tenants.lock().values().cloned().collect()
     }
 
-    /// A tenant is closed; another one may have its name already.
+    /// A tenant is closed; another one may have its name already, and is left alone.
     fn remove(&self, tenant: &Arc<Tenant>) {
         let mut tenants = self.tenants.lock();
         if tenants.get(&*tenant.name).is_some_and(|known| Arc::ptr_eq(known, tenant)) {
             tenants.remove(&*tenant.name);
+            self.advice.invalidate(&*tenant.name);
         }
     }
 
     fn closed(&self, tenant: &Arc<Tenant>, reason: Reason) {
         self.remove(tenant);
-        self.advice.invalidate(&*tenant.name);
         self.figures.closed(reason);
     }
 }

@@ -3,12 +3,10 @@
 //! A file is known by its canonical path and by its identity. While an entry opens, others who want it wait for the outcome;
 //! while it closes or is deleted, they wait and open it anew. An open that fails is not remembered.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -17,11 +15,17 @@ use crate::config::OpenOptions;
 use crate::database::{Database, Opening};
 use crate::error::{Error, ErrorCode, Result};
 use crate::exit;
-use crate::location::{self, Identity};
+use crate::location;
 use crate::migrate::Plan;
-use crate::place;
 use crate::runtime::{self, Lane};
 use crate::writer::Migrating;
+
+mod deletion;
+mod files;
+
+pub(crate) use deletion::delete;
+use deletion::{Deletion, remove, spawn_delete};
+use files::{Entry, Files};
 
 /// Told the outcome of an open, on an engine thread.
 pub(crate) type Opened = Box<dyn FnOnce(Result<Arc<Database>>) + Send>;
@@ -91,12 +95,7 @@ enum State {
     Closing(Vec<Waiting>),
 }
 
-struct Entry {
-    identity: Option<Identity>,
-    state: State,
-}
-
-static FILES: LazyLock<Mutex<HashMap<PathBuf, Entry>>> = LazyLock::new(|| Mutex::new(HashMap::new()));
+static FILES: LazyLock<Mutex<Files>> = LazyLock::new(Default::default);
 
 /// Opens the file at `path`, or joins those who have it open.
 pub(crate) fn open(path: String, options: OpenOptions, plan: Option<Plan>, opened: Opened) {
@@ -144,9 +143,9 @@ fn find(path: PathBuf, request: Request) {
 fn look_up(path: &Path, request: Request) -> Found {
     let identity = location::identity(path);
     let mut files = FILES.lock();
-    let known = known_as(&files, path, identity);
+    let known = files.known_as(path, identity);
     let Some(entry) = known.and_then(|known| files.get_mut(&known)) else {
-        files.insert(path.to_path_buf(), Entry { identity, state: State::Opening(Vec::new()) });
+        files.insert(path, Entry { identity, state: State::Opening(Vec::new()) });
         return Found::New(request);
     };
     match &mut entry.state {
@@ -317,7 +316,7 @@ impl Drop for Hold {
 pub(crate) fn hold(path: &Path) -> Result<Hold> {
     let identity = location::identity(path);
     let mut files = FILES.lock();
-    let known = known_as(&files, path, identity);
+    let known = files.known_as(path, identity);
     let state = known.and_then(|known| files.get(&known)).map(|entry| &entry.state);
     match state {
         None => {}
@@ -330,17 +329,8 @@ pub(crate) fn hold(path: &Path) -> Result<Hold> {
             return Err(Error::new(ErrorCode::CannotOpen, why));
         }
     }
-    files.insert(path.to_path_buf(), Entry { identity, state: State::Opening(Vec::new()) });
+    files.insert(path, Entry { identity, state: State::Opening(Vec::new()) });
     Ok(Hold(path.to_path_buf()))
-}
-
-/// The path by which a file is known, by whatever other it is asked for.
-fn known_as(files: &HashMap<PathBuf, Entry>, path: &Path, identity: Option<Identity>) -> Option<PathBuf> {
-    if files.contains_key(path) {
-        return Some(path.to_path_buf());
-    }
-    let same = |entry: &Entry| identity.is_some() && entry.identity == identity;
-    files.iter().find(|(_, entry)| same(entry)).map(|(path, _)| path.clone())
 }
 
 /// Records the outcome, and answers everybody who waits for it.
@@ -377,7 +367,7 @@ fn conclude(path: &Path, outcome: Result<Arc<Database>>, request: Request) {
                 }
                 let identity = location::identity(path);
                 let state = State::Open { database, handles, deletion: None };
-                files.insert(path.to_path_buf(), Entry { identity, state });
+                files.insert(path, Entry { identity, state });
             }
             // Each has a key and migrations of its own, or none: those of the first are no failure of the file.
             Err(error) if error.code.is_of_the_caller() => {
@@ -437,111 +427,4 @@ fn closed(path: &Path) {
         _ => Vec::new(),
     };
     waiting.into_iter().for_each(Waiting::spawn);
-}
-
-/// The wish to delete a file.
-pub(crate) struct Deletion {
-    /// Canonical.
-    path: PathBuf,
-    /// Those who have it open are asked to let it go: the pool of the path.
-    ask: Arc<dyn Fn() + Send + Sync>,
-    /// How long a lock of another process is waited for.
-    busy_timeout: Duration,
-    /// Told on an engine thread: whether there was a file.
-    done: Box<dyn FnOnce(Result<bool>) + Send>,
-    /// Unique in the process.
-    id: u64,
-    since: Instant,
-    backoff: Backoff,
-}
-
-static NEXT_DELETION: AtomicU64 = AtomicU64::new(1);
-
-/// Deletes the file at the canonical `path` with its log, once nobody has it open; those who want it meanwhile wait. `ask` has the
-/// pool let it go, and may be called again; `busy_timeout` is for locks of other processes, `patience` for users in this one (zero:
-/// for ever).
-pub(crate) fn delete(
-    path: PathBuf,
-    ask: Arc<dyn Fn() + Send + Sync>,
-    (busy_timeout, patience): (Duration, Duration),
-    done: Box<dyn FnOnce(Result<bool>) + Send>,
-) {
-    let id = NEXT_DELETION.fetch_add(1, Ordering::Relaxed);
-    let since = Instant::now();
-    if !patience.is_zero() {
-        let path = path.clone();
-        runtime::after(patience, move || give_up_deletion(&path, id));
-    }
-    spawn_delete(Deletion { path, ask, busy_timeout, done, id, since, backoff: Backoff::new() });
-}
-
-fn spawn_delete(deletion: Deletion) {
-    runtime::spawn(Lane::Open, move || {
-        let Some(_inside) = exit::enter() else { return };
-        let path = deletion.path.clone();
-        let ask = Arc::clone(&deletion.ask);
-        let identity = location::identity(&path);
-        let mut files = FILES.lock();
-        let known = known_as(&files, &path, identity);
-        let is_alias = known.as_ref().is_some_and(|known| *known != path);
-        match known.and_then(|known| files.get_mut(&known)).map(|entry| &mut entry.state) {
-            Some(_) if is_alias => {
-                drop(files);
-                let why = format!("{} is another name of a file that is open in this process", path.display());
-                (deletion.done)(Err(Error::new(ErrorCode::CannotOpen, why)));
-            }
-            None => {
-                files.insert(path.clone(), Entry { identity, state: State::Closing(Vec::new()) });
-                drop(files);
-                remove(deletion, path);
-            }
-            Some(
-                State::Opening(waiting) | State::Closing(waiting) | State::Open { deletion: Some((_, waiting)), .. },
-            ) => waiting.push(Waiting::Delete(deletion)),
-            Some(State::Open { handles: Handles { unpooled: 1.., .. }, .. }) => {
-                drop(files);
-                let why = format!("{} is open by Database.open in this process; close it first", path.display());
-                (deletion.done)(Err(Error::new(ErrorCode::CannotOpen, why)));
-            }
-            Some(State::Open { deletion: none, .. }) => {
-                *none = Some((deletion, Vec::new()));
-                drop(files);
-                ask();
-            }
-        }
-    });
-}
-
-/// The users of the file have not let it go: it stays, and those who waited for its end have it.
-fn give_up_deletion(path: &Path, id: u64) {
-    let given_up = match FILES.lock().get_mut(path).map(|entry| &mut entry.state) {
-        Some(State::Open { deletion, .. }) if deletion.as_ref().is_some_and(|(deletion, _)| deletion.id == id) => {
-            deletion.take()
-        }
-        _ => None,
-    };
-    if let Some((deletion, waiting)) = given_up {
-        let why = format!(
-            "{} was not deleted: somebody used it for all of queueTimeoutMs, in a transaction or inside pool.use",
-            path.display()
-        );
-        waiting.into_iter().for_each(Waiting::spawn);
-        (deletion.done)(Err(Error::new(ErrorCode::QueueTimeout, why)));
-    }
-}
-
-/// Removes the file that nobody of this process has open, nor opens while its entry is there.
-fn remove(mut deletion: Deletion, path: PathBuf) {
-    let outcome = place::remove(&path);
-    if outcome.as_ref().is_err_and(Error::is_busy) && deletion.since.elapsed() < deletion.busy_timeout {
-        let delay = deletion.backoff.next();
-        return runtime::after(delay, move || {
-            runtime::spawn(Lane::Open, move || {
-                let Some(_inside) = exit::enter() else { return };
-                remove(deletion, path);
-            });
-        });
-    }
-    closed(&path);
-    (deletion.done)(outcome);
 }
