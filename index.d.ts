@@ -1409,8 +1409,9 @@ export interface PoolOptions extends Omit<OpenOptions, "create" | "key"> {
   keyProvider?: KeyProvider | undefined;
   /**
    * Most databases that stay open, from 1. Default 1000. Which ones is decided by how often and how lately they were used
-   * (TinyLFU). One that is in use is never closed, so that more are open while more are in use. Must agree with other pools
-   * on the same folder in this process, worker threads included, which share one cache.
+   * (TinyLFU). One that is in use is never closed; one that is used once is served beside those that are used much, and
+   * closed after it. So more are open while they are in use. Must agree with other pools on the same folder in this process,
+   * worker threads included, which share one cache.
    */
   maxOpen?: number | undefined;
   /**
@@ -1436,7 +1437,7 @@ export interface PoolOptions extends Omit<OpenOptions, "create" | "key"> {
  * Once the pool that was asked is closed, every figure is 0.
  */
 export interface PoolStats {
-  /** Databases that are open. More than `maxOpen` only while more than that are in use. */
+  /** Databases that are open. More than `maxOpen` only while those beyond it are in use. */
   readonly open: number;
   /** Of these, those that are in use: a call of the pool is on, or a scope of `use`. */
   readonly inUse: number;

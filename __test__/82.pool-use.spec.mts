@@ -207,6 +207,25 @@ describe('maxOpen', () => {
     assert.ok(pool.stats().closed.room >= 90);
   });
 
+  it('keeps what is used much beside one that is used once, which is served and closed', async () => {
+    await using scratch = new PoolScratch();
+    const pool = await scratch.open({ maxOpen: 2 });
+    for (let i = 0; i < 10; i++) for (const key of ['a', 'b']) await pool.get(key, 'SELECT 1');
+    const release = await hold(pool, 'c');
+    assert.deepEqual(scratch.events, ['open a', 'open b', 'open c']);
+    await release();
+    await until(() => scratch.events.length > 3, 'it is closed');
+    assert.deepEqual(scratch.events.slice(3), ['close c room']);
+    assert.equal(pool.stats().open, 2);
+  });
+
+  it('of one has one open at the end', async () => {
+    await using scratch = new PoolScratch();
+    const pool = await scratch.open({ maxOpen: 1 });
+    for (const key of ['a', 'b', 'c', 'd', 'e']) await pool.get(key, 'SELECT 1');
+    assert.equal(pool.stats().open, 1);
+  });
+
   it('of one serves everybody, each from a database of its own', async () => {
     await using scratch = new PoolScratch();
     const pool = await scratch.open({ maxOpen: 1 });
@@ -437,6 +456,19 @@ describe('the close of a pool', () => {
     await release();
     await two.close();
     assert.deepEqual(scratch.folder.held(), []);
+  });
+
+  it('waits for what the pool is closing by itself', async () => {
+    await using scratch = new PoolScratch();
+    for (let round = 0; round < 20; round++) {
+      const pool = await scratch.open({ maxOpen: 1 });
+      await pool.run('cold', INSERT, ['x']);
+      await pool.run('other', INSERT, ['x']);
+      void pool.evict('cold');
+      await pool.close();
+      assert.deepEqual(scratch.folder.held(), []);
+      assert.deepEqual(Object.keys(scratch.folder.contents()), ['cold.db', 'other.db']);
+    }
   });
 
   it('may come after drain, which resolves when nothing is in flight', async () => {

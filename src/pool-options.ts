@@ -43,8 +43,9 @@ export interface PoolOptions extends Omit<OpenOptions, 'create' | 'key'> {
   keyProvider?: KeyProvider | undefined;
   /**
    * Most databases that stay open, from 1. Default 1000. Which ones is decided by how often and how lately they were used
-   * (TinyLFU). One that is in use is never closed, so that more are open while more are in use. Must agree with other pools
-   * on the same folder in this process, worker threads included, which share one cache.
+   * (TinyLFU). One that is in use is never closed; one that is used once is served beside those that are used much, and
+   * closed after it. So more are open while they are in use. Must agree with other pools on the same folder in this process,
+   * worker threads included, which share one cache.
    */
   maxOpen?: number | undefined;
   /**

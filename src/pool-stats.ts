@@ -5,7 +5,7 @@
  * Once the pool that was asked is closed, every figure is 0.
  */
 export interface PoolStats {
-  /** Databases that are open. More than `maxOpen` only while more than that are in use. */
+  /** Databases that are open. More than `maxOpen` only while those beyond it are in use. */
   readonly open: number;
   /** Of these, those that are in use: a call of the pool is on, or a scope of `use`. */
   readonly inUse: number;

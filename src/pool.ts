@@ -457,7 +457,7 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
       this.#tenants.forget(tenant, 'close');
     };
     await Promise.all(this.#tenants.all().map(close));
-    engine.pools.close(this.#pool.target);
+    await engine.pools.close(this.#pool.target);
     wipe(this.#options.database.keys);
   }
 

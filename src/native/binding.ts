@@ -90,7 +90,8 @@ export interface Native {
   /** PROGRESS, then DONE. */
   convert(op: number, path: string, cipher: NativeCipher, busyTimeoutMs: number): void;
   openPool(op: number, path: string, options: NativePoolOptions): void;
-  closePool(pool: number, generation: number): void;
+  /** DONE, when what the pools of the folder close by themselves is closed. */
+  closePool(op: number, pool: number, generation: number): void;
   /** As `open`, and the first use has begun. */
   openPooled(op: number, pool: number, generation: number, name: string, options: NativeOpenOptions): void;
   /** Begins a use: 1, or 0 when the handle is closed. */

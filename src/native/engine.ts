@@ -101,8 +101,8 @@ export interface PoolEngine {
   /** Opens a pool on a folder; its `target` is the pool. */
   open(path: string, options: NativePoolOptions): Promise<Opened>;
 
-  /** Gives a pool back; its databases are closed by their handles. */
-  close(pool: Target): void;
+  /** Gives a pool back, whose handles were closed; resolves when those that it has closed by itself are as well. */
+  close(pool: Target): Promise<void>;
 
   /** Opens a database; its first use has begun. `onLetGo` is told when the engine has closed the handle by itself. */
   openDatabase(

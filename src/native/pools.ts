@@ -24,8 +24,9 @@ export class Pools implements PoolEngine {
     return this.#border.ask(Outcome.opened, 0, call) as Promise<Opened>;
   }
 
-  close({ index, generation }: Target): void {
-    this.#border.native.closePool(index, generation);
+  close({ index, generation }: Target): Promise<void> {
+    const { native } = this.#border;
+    return this.#border.ask(Outcome.done, 0, (op) => native.closePool(op, index, generation)) as Promise<void>;
   }
 
   async openDatabase(

@@ -17,6 +17,7 @@ use crate::handle::Handle;
 use crate::location;
 use crate::mailbox::Mailbox;
 use crate::registry;
+use crate::reply::Reply;
 use crate::sync::Mutex;
 
 mod figures;
@@ -25,7 +26,11 @@ mod tenant;
 
 use figures::Figures;
 pub use figures::PoolStats;
+use tenant::Worth;
 pub(crate) use tenant::{Reason, Tenant};
+
+/// So many uses since a database was opened are hardly any: it goes for one that is in use.
+const HARDLY: u64 = 2;
 
 /// How much a pool keeps open. Must agree with other pools on the same folder in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,15 +49,6 @@ impl Default for PoolLimits {
     }
 }
 
-impl PoolLimits {
-    /// Of these, so many that the cache chooses. The others are for newcomers that it does not admit, so that no database that
-    /// is used much has to go for one that is used once.
-    fn cached(self) -> u32 {
-        let newcomers = if self.max_open < 4 { 0 } else { (self.max_open / 32).max(1) };
-        self.max_open - newcomers
-    }
-}
-
 /// The databases of one folder that this process has open for its pools.
 pub(crate) struct Folder {
     /// Canonical.
@@ -63,6 +59,9 @@ pub(crate) struct Folder {
     /// Names that should go. Filled inside the cache, where nothing else may be done.
     nominated: Arc<parking_lot::Mutex<Vec<Arc<str>>>>,
     tenants: Mutex<HashMap<Arc<str>, Arc<Tenant>>>,
+    /// How many those are, for those who only look.
+    open: AtomicUsize,
+    closing: Mutex<Closing>,
     figures: Figures,
     /// Opens under way.
     opening: AtomicUsize,
@@ -73,6 +72,14 @@ pub(crate) struct Folder {
 }
 
 type Folders = HashMap<PathBuf, (Arc<Folder>, usize)>;
+
+/// Databases that are on their way from closed by their tenant to closed.
+#[derive(Default)]
+struct Closing {
+    databases: usize,
+    /// Those who are told when there are none.
+    waiting: Vec<Reply>,
+}
 
 /// The folders with pools, and how many each has.
 static FOLDERS: LazyLock<parking_lot::Mutex<Folders>> = LazyLock::new(Default::default);
@@ -127,7 +134,7 @@ impl Folder {
         let nominated: Arc<parking_lot::Mutex<Vec<Arc<str>>>> = Arc::default();
         let nominations = Arc::clone(&nominated);
         let advice = moka::sync::Cache::<Arc<str>, ()>::builder()
-            .max_capacity(u64::from(limits.cached()))
+            .max_capacity(u64::from(limits.max_open))
             .eviction_listener(move |name: Arc<Arc<str>>, (), cause| {
                 if cause == RemovalCause::Size {
                     nominations.lock().push(Arc::clone(&*name));
@@ -140,6 +147,8 @@ impl Folder {
             advice,
             nominated,
             tenants: Mutex::new(HashMap::new()),
+            open: AtomicUsize::new(0),
+            closing: Mutex::new(Closing::default()),
             figures: Figures::default(),
             opening: AtomicUsize::new(0),
             awake: AtomicBool::new(false),
@@ -194,7 +203,9 @@ impl Folder {
             let tenant = {
                 let mut tenants = self.tenants.lock();
                 let new = || Arc::new(Tenant::new(Arc::clone(name), Arc::clone(self)));
-                Arc::clone(tenants.entry(Arc::clone(name)).or_insert_with(new))
+                let tenant = Arc::clone(tenants.entry(Arc::clone(name)).or_insert_with(new));
+                self.open.store(tenants.len(), Ordering::SeqCst);
+                tenant
             };
             if tenant.attach(handle, mailbox) {
                 self.figures.opened.fetch_add(1, Ordering::Relaxed);
@@ -202,51 +213,62 @@ impl Folder {
                 if registry::is_deleting(handle.database.path()) {
                     tenant.drain(Reason::Deleted, None);
                 }
-                break;
+                return self.admit(name);
             }
             // It is on its way out of the table.
             self.remove(&tenant);
         }
-        self.admit(name);
     }
 
-    /// The cache hears of a database that is open, and says who goes for it: that one itself, it may be.
-    fn admit(self: &Arc<Self>, name: &Arc<str>) {
+    /// The cache hears of a database that is in use and that it does not keep, and says who goes for it: that one itself, it
+    /// may be, which is served all the same.
+    fn admit(&self, name: &Arc<str>) {
+        if let Some(tenant) = self.tenant(name) {
+            tenant.set_kept(true);
+        }
         self.advice.insert(Arc::clone(name), ());
         self.advice.run_pending_tasks();
         self.follow_advice();
-        self.make_room();
+        if self.is_over() {
+            self.make_room();
+        }
     }
 
     fn follow_advice(&self) {
         let nominated = std::mem::take(&mut *self.nominated.lock());
         for name in nominated {
             if let Some(tenant) = self.tenant(&name) {
-                tenant.drain(Reason::Room, None);
+                tenant.set_kept(false);
             }
         }
     }
 
-    /// Closes as many of those nobody uses as are more than `maxOpen`: one that the cache has not admitted, or has given up,
-    /// has its place for as long as it is in use.
+    /// Whether more are open than shall stay open.
+    fn is_over(&self) -> bool {
+        self.open.load(Ordering::SeqCst) > self.most()
+    }
+
+    fn most(&self) -> usize {
+        usize::try_from(self.limits.max_open).unwrap_or(usize::MAX)
+    }
+
+    /// Closes as many as are too many, of those that nobody uses and that the cache does not keep, or that were hardly used
+    /// since they were opened. What is used much stays: whoever is served beside it has its place for as long as it is in use.
     fn make_room(&self) {
-        let most = usize::try_from(self.limits.max_open).unwrap_or(usize::MAX);
-        let excess = self.tenants.lock().len().saturating_sub(most);
-        if excess > 0 {
-            self.close_idle(excess);
-        }
+        let excess = self.open.load(Ordering::SeqCst).saturating_sub(self.most());
+        self.close_idle(excess, |worth| !worth.kept || worth.uses <= HARDLY);
     }
 
     /// There are no file descriptors left: some of those nobody uses give theirs back.
     fn shed(&self) {
-        let some = self.tenants.lock().len() / 8;
-        self.close_idle(some.max(4));
+        let some = self.open.load(Ordering::SeqCst) / 8;
+        self.close_idle(some.max(4), |_| true);
     }
 
-    /// Closes at most so many that nobody uses, those first that were used least, and of these the longest idle.
-    fn close_idle(&self, count: usize) {
-        let mut idle: Vec<_> =
-            self.all().into_iter().filter_map(|tenant| tenant.worth().map(|worth| (worth, tenant))).collect();
+    /// Closes at most so many that nobody uses and that `may_go`, the least worth first.
+    fn close_idle(&self, count: usize, may_go: impl Fn(&Worth) -> bool) {
+        let worth = |tenant: Arc<Tenant>| tenant.worth().filter(&may_go).map(|worth| (worth, tenant));
+        let mut idle: Vec<_> = self.all().into_iter().filter_map(worth).collect();
         idle.sort_by_key(|(worth, _)| *worth);
         for (_, tenant) in idle.into_iter().take(count) {
             tenant.close_if_idle(Reason::Room);
@@ -267,12 +289,38 @@ impl Folder {
         let mut tenants = self.tenants.lock();
         if tenants.get(&*tenant.name).is_some_and(|known| Arc::ptr_eq(known, tenant)) {
             tenants.remove(&*tenant.name);
+            self.open.store(tenants.len(), Ordering::SeqCst);
             self.advice.invalidate(&*tenant.name);
         }
     }
 
-    fn closed(&self, tenant: &Arc<Tenant>, reason: Reason) {
+    /// A tenant is closed, and its handles are about to be.
+    fn begin_close(&self, tenant: &Arc<Tenant>, reason: Reason) {
+        self.closing.lock().databases += 1;
         self.remove(tenant);
         self.figures.closed(reason);
+    }
+
+    /// Its handles are.
+    fn end_close(&self) {
+        let waiting = {
+            let mut closing = self.closing.lock();
+            closing.databases -= 1;
+            if closing.databases == 0 { std::mem::take(&mut closing.waiting) } else { Vec::new() }
+        };
+        for reply in waiting {
+            reply.done();
+        }
+    }
+
+    /// Answers when nothing of the folder is being closed.
+    pub(crate) fn when_closed(&self, reply: Reply) {
+        {
+            let mut closing = self.closing.lock();
+            if closing.databases > 0 {
+                return closing.waiting.push(reply);
+            }
+        }
+        reply.done();
     }
 }

@@ -36,9 +36,14 @@ impl Client {
         });
     }
 
-    /// Gives a pool back; its databases are closed by their handles.
-    pub fn close_pool(&mut self, pool: u32, generation: u32) {
-        drop(self.pools.remove(pool, generation));
+    /// Gives a pool back, whose handles are closed by then; answered by DONE when what the pools of the folder are closing by
+    /// themselves is closed.
+    pub fn close_pool(&mut self, op: u32, pool: u32, generation: u32) {
+        let reply = self.reply(op, None);
+        match self.pools.remove(pool, generation) {
+            Some(pool) => pool.folder.when_closed(reply),
+            None => reply.fail(&error::database_closed()),
+        }
     }
 
     /// Opens the database called `name` in the folder of a pool; answered as [`Client::open`], and its first use has begun.

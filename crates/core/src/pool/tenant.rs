@@ -56,6 +56,8 @@ struct State {
     rests: bool,
     /// Since it was opened.
     uses: u64,
+    /// The cache keeps it: else it goes when there is no room.
+    kept: bool,
 }
 
 /// The cache hears of so many uses of a database one by one, and from then on of one in so many: to tell it costs as much as all
@@ -86,6 +88,7 @@ impl State {
 
 /// Those who wait for a close; answered when the last part of it is done.
 struct Waiters {
+    folder: Arc<Folder>,
     told: Mutex<Vec<Told>>,
     closed: AtomicBool,
 }
@@ -94,7 +97,17 @@ impl Drop for Waiters {
     fn drop(&mut self) {
         let closed = self.closed.load(Ordering::SeqCst);
         tell(std::mem::take(&mut *self.told.lock()), closed);
+        self.folder.end_close();
     }
+}
+
+/// What a database is worth that nobody uses: less if the cache does not keep it, if it was used less, if that was longer ago.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Worth {
+    pub(super) kept: bool,
+    /// Since it was opened, up to a bound.
+    pub(super) uses: u64,
+    idle_since: Instant,
 }
 
 /// What the reaper sees of a tenant that nobody uses.
@@ -113,6 +126,7 @@ impl Tenant {
             idle_since: Instant::now(),
             rests: false,
             uses: 0,
+            kept: false,
         };
         Self { name, folder, state: Mutex::new(state) }
     }
@@ -142,12 +156,12 @@ impl Tenant {
         attached.leases += 1;
         state.uses += 1;
         let counts = state.uses < EACH_COUNTS || state.uses.is_multiple_of(EACH_COUNTS);
-        let was_draining = state.phase != Phase::Open;
+        let kept = state.kept;
         let revived = revive(&mut state);
         drop(state);
         self.folder.figures.hits.fetch_add(1, Ordering::Relaxed);
-        if was_draining {
-            tell(revived, false);
+        tell(revived, false);
+        if !kept {
             self.folder.admit(&self.name);
         } else if counts {
             self.folder.advice.get(&*self.name);
@@ -184,6 +198,7 @@ impl Tenant {
         }
         match state.phase {
             Phase::Draining(reason) => self.close(state, reason),
+            Phase::Open if !state.kept && self.folder.is_over() => self.close(state, Reason::Room),
             Phase::Open => {
                 state.idle_since = Instant::now();
                 state.rests = false;
@@ -233,10 +248,11 @@ impl Tenant {
     fn close(self: &Arc<Self>, mut state: MutexGuard<'_, State>, reason: Reason) {
         state.phase = Phase::Closed;
         let attached = std::mem::take(&mut state.attached);
-        let waiters =
-            Arc::new(Waiters { told: Mutex::new(std::mem::take(&mut state.waiting)), closed: AtomicBool::new(false) });
+        let told = Mutex::new(std::mem::take(&mut state.waiting));
         drop(state);
-        self.folder.closed(self, reason);
+        self.folder.begin_close(self, reason);
+        let folder = Arc::clone(&self.folder);
+        let waiters = Arc::new(Waiters { folder, told, closed: AtomicBool::new(false) });
         for Attached { handle, mailbox, .. } in attached {
             let waiters = Arc::clone(&waiters);
             // An environment that is gone need not know.
@@ -248,10 +264,16 @@ impl Tenant {
         }
     }
 
-    /// How often it was used, up to a bound, and since when it is not, if nobody uses it.
-    pub(super) fn worth(&self) -> Option<(u64, Instant)> {
+    /// What it is worth to stay open, if nobody uses it.
+    pub(super) fn worth(&self) -> Option<Worth> {
         let state = self.state.lock();
-        state.is_idle().then_some((state.uses.min(EACH_COUNTS), state.idle_since))
+        let uses = state.uses.min(EACH_COUNTS);
+        state.is_idle().then_some(Worth { kept: state.kept, uses, idle_since: state.idle_since })
+    }
+
+    /// Whether the cache keeps it.
+    pub(super) fn set_kept(&self, kept: bool) {
+        self.state.lock().kept = kept;
     }
 
     /// The same, and what the reaper needs beside.

@@ -36,7 +36,7 @@ pub(crate) fn define(scope: Scope<'_>, object: Value<'_>, bridge: &Bridge) -> Re
     bridge.define::<3, copies::Verify>(scope, object)?;
     bridge.define::<4, copies::Convert>(scope, object)?;
     bridge.define::<3, pools::OpenPool>(scope, object)?;
-    bridge.define::<2, pools::ClosePool>(scope, object)?;
+    bridge.define::<3, pools::ClosePool>(scope, object)?;
     bridge.define::<5, pools::OpenPooled>(scope, object)?;
     bridge.define::<2, pools::Acquire>(scope, object)?;
     bridge.define::<2, pools::Release>(scope, object)?;

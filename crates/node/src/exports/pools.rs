@@ -32,15 +32,16 @@ impl Export<3> for OpenPool {
     }
 }
 
-/// `closePool(pool, generation)`.
+/// `closePool(op, pool, generation)`: answered by DONE.
 pub(super) struct ClosePool;
 
-impl Export<2> for ClosePool {
+impl Export<3> for ClosePool {
     const NAME: &'static CStr = c"closePool";
 
-    fn run<'s>(call: &Call<'s>, pool: [Value<'s>; 2]) -> Reply<'s> {
-        let (pool, generation) = slot(call, pool)?;
-        call.bridge.with_client(call.scope, |client| client.close_pool(pool, generation))?;
+    fn run<'s>(call: &Call<'s>, [op, pool, generation]: [Value<'s>; 3]) -> Reply<'s> {
+        let op = call.scope.integer(op, "op")?;
+        let (pool, generation) = slot(call, [pool, generation])?;
+        call.bridge.with_client(call.scope, |client| client.close_pool(op, pool, generation))?;
         Ok(None)
     }
 }
