@@ -30,3 +30,23 @@ export function sample(cities, count) {
   const step = cities.length / count;
   return Array.from({ length: count }, (_, index) => cities[Math.floor(index * step)]);
 }
+
+/** The same cities in a random order. */
+export function shuffled(cities) {
+  const mixed = [...cities];
+  for (let at = mixed.length - 1; at > 0; at -= 1) {
+    const other = Math.floor(Math.random() * (at + 1));
+    [mixed[at], mixed[other]] = [mixed[other], mixed[at]];
+  }
+  return mixed;
+}
+
+/** The cities of each country, by its code. */
+export function byCountry(cities) {
+  const countries = new Map();
+  for (const city of cities) {
+    if (!countries.has(city.country)) countries.set(city.country, []);
+    countries.get(city.country).push(city);
+  }
+  return countries;
+}

@@ -1,14 +1,18 @@
-// The second half: 64 readers and one writer, each asking again as soon as it is answered, for a few seconds.
+// The second half: 64 readers beside the writers, each asking again as soon as it is answered, for a few seconds.
 
 import { watchLoop } from './pauses.mjs';
 
 export const READERS = 64;
 const PREFIX_LETTERS = 3;
 
-/** Half the readers look for names by their first letters, half for the neighbours of a place; every answer is looked at. */
-export async function serve(store, places, seconds) {
+/**
+ * Half the readers look for names by their first letters, half for the neighbours of a place; every answer is looked at.
+ * `storeOf` says which store has a place. The ids of the places whose visit was acknowledged are in `visited`.
+ */
+export async function serve(storeOf, places, { seconds, writers }) {
   const reads = [];
   const writes = [];
+  const visited = [];
   let wrong = 0;
 
   const { ms, p99Ms, longestMs } = await watchLoop(async () => {
@@ -17,21 +21,28 @@ export async function serve(store, places, seconds) {
       for (let turn = 0; ; turn += 1) {
         const asked = performance.now();
         if (asked >= until) return;
-        const right = await request(places[(client * 31 + turn * 97) % places.length]);
+        const place = places[(client * 31 + turn * 97) % places.length];
+        const right = await request(storeOf(place), place);
         times.push(performance.now() - asked);
         if (!right) wrong += 1;
       }
     };
-    const readers = Array.from({ length: READERS }, (_, client) =>
-      repeat(client, reads, client % 2 === 0 ? (place) => search(store, place) : (place) => look(store, place)),
-    );
-    await Promise.all([...readers, repeat(READERS, writes, (place) => visit(store, place))]);
+    const visit = async (store, { id }) => {
+      await store.visit(id);
+      visited.push(id);
+      return true;
+    };
+    const clients = Array.from({ length: READERS + writers }, (_, client) => {
+      if (client >= READERS) return repeat(client, writes, visit);
+      return repeat(client, reads, client % 2 === 0 ? search : look);
+    });
+    await Promise.all(clients);
   });
 
   return {
     reads: summary(reads, ms),
     writes: summary(writes, ms),
-    acknowledged: writes.length,
+    visited,
     wrong,
     p99Ms,
     longestMs,
@@ -47,11 +58,6 @@ async function search(store, place) {
 async function look(store, place) {
   const [nearest] = await store.nearest(place.lat, place.lng);
   return nearest?.lat === place.lat && nearest.lng === place.lng;
-}
-
-async function visit(store, place) {
-  await store.visit(place.id);
-  return true;
 }
 
 function summary(times, ms) {

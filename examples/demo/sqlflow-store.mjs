@@ -2,9 +2,7 @@
 
 import { Database } from 'sqlflow';
 import * as queries from './queries.mjs';
-
-/** Statements handed to the engine at a time while loading. */
-const SLICE = 500;
+import { add, visit } from './transactions.mjs';
 
 export async function openSqlflow(path) {
   const db = await Database.open(path);
@@ -12,21 +10,10 @@ export async function openSqlflow(path) {
 
   return {
     /** Adds the cities in one transaction. */
-    load: (cities) =>
-      db.write(async (tx) => {
-        const insert = tx.prepare(queries.INSERT);
-        for (let from = 0; from < cities.length; from += SLICE) {
-          await Promise.all(cities.slice(from, from + SLICE).map((city) => insert.run(city)));
-        }
-      }),
+    load: (cities) => db.write(add(cities)),
     byPrefix: (prefix) => db.all(queries.BY_PREFIX, queries.prefixParams(prefix)),
     nearest: (lat, lng) => db.all(queries.NEAREST, queries.boxParams(lat, lng)),
-    /** Reads a counter and writes it back one higher: right only if nobody comes between. */
-    visit: (id) =>
-      db.write(async (tx) => {
-        const { visits } = await tx.one(queries.VISITS, { id });
-        await tx.run(queries.SET_VISITS, { id, visits: visits + 1 });
-      }),
+    visit: (id) => db.write(visit(id)),
     counts: () => db.one(queries.COUNTS),
     find: (city) => db.all(queries.FIND, city),
     close: () => db.close(),
