@@ -1,7 +1,7 @@
 // Which file the database of a key is in: names that no two keys share, on any file system, and none that leaves the folder.
 
 import type { Dirent } from 'node:fs';
-import { lstat, opendir } from 'node:fs/promises';
+import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { kindOf } from './checks.js';
 import { IoError, OptionError, PoolKeyError } from './errors.js';
@@ -120,13 +120,14 @@ function isNameOf(name: string, key: string, encode: FileNames['encode']): boole
 
 /** The files in the folder, and in those inside it. */
 async function* namesIn(folder: string, path: string, deep: boolean): AsyncGenerator<string, void, undefined> {
-  let entries: AsyncIterable<Dirent>;
+  let entries: Dirent[];
   try {
-    entries = await opendir(join(folder, path));
+    // At once: a worker that ends in the middle of an open directory leaves its descriptor.
+    entries = await readdir(join(folder, path), { withFileTypes: true });
   } catch (cause) {
     throw new IoError(`the folder of the pool, ${folder}, cannot be read`, { cause });
   }
-  for await (const entry of entries) {
+  for (const entry of entries) {
     const name = path === '' ? entry.name : `${path}/${entry.name}`;
     if (entry.isDirectory() && deep) yield* namesIn(folder, name, deep);
     else if (entry.isFile() && !COMPANION.test(entry.name)) yield name;

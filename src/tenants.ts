@@ -35,6 +35,10 @@ export class Tenants {
   readonly #queriers: Queriers;
   readonly #detects: boolean;
   readonly #byKey = new Map<string, Tenant>();
+  /** All handles that the engine has not let go: after a deletion that came to nothing a key can have two. */
+  readonly #live = new Set<Tenant>();
+  /** Opens that are told of once the close of the handle before is. */
+  readonly #untold = new Map<Tenant, PoolEvent>();
   /** Which key has a file: a second one for it would be somebody else's data. */
   readonly #byName = new Map<string, string>();
   readonly #opening = new Map<string, Promise<Tenant>>();
@@ -117,7 +121,7 @@ export class Tenants {
 
   /** Those it has open, as far as it knows. */
   all(): Tenant[] {
-    return [...this.#byKey.values()];
+    return [...this.#live];
   }
 
   get uses(): number {
@@ -132,11 +136,16 @@ export class Tenants {
 
   /** Forgets a database that this side closes. */
   forget(tenant: Tenant, reason: PoolEvent['reason']): void {
+    this.#live.delete(tenant);
     if (this.#byKey.get(tenant.key) === tenant) {
       this.#byKey.delete(tenant.key);
       this.#byName.delete(tenant.name);
     }
     this.#tell('onClose', { key: tenant.key, path: tenant.session.path, reason });
+    const opened = this.#untold.get(tenant);
+    if (opened === undefined) return;
+    this.#untold.delete(tenant);
+    this.#tell('onOpen', opened);
   }
 
   #held(key: string): Tenant | undefined {
@@ -182,9 +191,14 @@ export class Tenants {
     const onLetGo = (reason: LetGo) => tenant !== undefined && this.forget(tenant, reason);
     const { target, path } = await this.#openHandle(key, name, { create: makes }, onMigration, onLetGo);
     tenant = { key, name, ...this.over(target, path) };
+    const before = this.#byKey.get(key);
     this.#byKey.set(key, tenant);
     this.#byName.set(name, key);
-    this.#tell('onOpen', { key, path, reason: undefined });
+    this.#live.add(tenant);
+    const event: PoolEvent = { key, path, reason: undefined };
+    // The engine has closed it, and the word of that is on its way.
+    if (before !== undefined && this.#live.has(before)) this.#untold.set(before, event);
+    else this.#tell('onOpen', event);
     return tenant;
   }
 

@@ -17,7 +17,7 @@ use crate::place::Place;
 /// Pages between two looks at who waits for it.
 const PAGES_PER_STEP: i32 = 256;
 /// Phases, as JavaScript knows them.
-const COPYING: u32 = 0;
+pub(crate) const COPYING: u32 = 0;
 const CHECKING: u32 = 1;
 
 /// What a copy is encrypted with.

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::backup;
+use crate::backup::{self, COPYING};
 use crate::beside::{Answer, Watcher};
 use crate::config::OpenOptions;
 use crate::connection::{Connection, File, Profile, Role, is_foreign};
@@ -22,8 +22,6 @@ mod page;
 
 use page::{HEADER, PAGE, Page, PageCipher};
 
-/// The phase of copying, as JavaScript knows it.
-const COPYING: u32 = 0;
 /// The byte range that SQLite locks begins here; its page holds nothing (<https://sqlite.org/fileformat2.html#the_lock_byte_page>).
 const LOCK_BYTE: u64 = 0x4000_0000;
 

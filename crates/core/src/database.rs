@@ -14,6 +14,7 @@ use crate::listeners::Listening;
 use crate::location;
 use crate::mailbox::Mailbox;
 use crate::migrate::{self, MigrationOptions, Plan};
+use crate::place;
 use crate::readers::Readers;
 use crate::runtime::{self, Lane};
 use crate::stats::Stats;
@@ -78,6 +79,15 @@ impl Opening {
         }
     }
 
+    /// A file that was there, or was made, a moment ago and is not: another process deletes it at this very time.
+    fn or_deleted(&self, error: Error) -> Error {
+        let creates = self.options.create && !self.options.read_only;
+        if creates && error.code == ErrorCode::CannotOpen && !self.profile.path.exists() {
+            return Error::sqlite(ErrorCode::Busy, error.message, rusqlite::ffi::SQLITE_BUSY);
+        }
+        error
+    }
+
     fn try_open(&mut self) -> Result<Database> {
         let profile = Arc::clone(&self.profile);
         let role = if self.options.read_only { Role::Reader } else { Role::Writer };
@@ -88,14 +98,18 @@ impl Opening {
                     self.created |= create_file(&profile.path)?;
                 }
                 self.was_empty = is_empty(&profile.path);
-                Box::new(Connection::open(&profile, role)?)
+                Box::new(Connection::open(&profile, role).map_err(|error| self.or_deleted(error))?)
             }
         };
-        let ready = connection.set_up(&profile).and_then(|()| match &self.plan {
+        let set_up = connection.take_place().and_then(|()| connection.set_up(&profile));
+        // From here on it is in WAL mode, and nobody can delete it any more.
+        let ready = set_up.and_then(|()| connection.check_place()).and_then(|()| match &self.plan {
             Some(plan) if plan.is_needed(&connection)? => plan.run(&mut connection),
             _ => Ok(()),
         });
         if let Err(error) = ready.and_then(|()| connection.check_pages()) {
+            // Whatever came of it, it was not this file.
+            connection.check_place()?;
             if error.code == ErrorCode::WrongKey && self.was_empty && !is_empty(&profile.path) {
                 // Another process has made the file between our two looks, with a salt of its own.
                 drop(connection);
@@ -241,16 +255,10 @@ fn is_empty(path: &Path) -> bool {
 
 /// Makes the file, for its owner only, if there is none; says whether it did.
 fn create_file(path: &Path) -> Result<bool> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
-        Ok(_) => {
-            // The name survives a power cut as the first commit does. Not every system can sync a folder.
-            if let Some(folder) = path.parent().and_then(|folder| fs::File::open(folder).ok()) {
-                let _ = folder.sync_all();
-            }
+    match place::create_new(path) {
+        Ok(()) => {
+            // The name survives a power cut as the first commit does.
+            place::sync_folder(path);
             Ok(true)
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),

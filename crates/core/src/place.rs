@@ -35,11 +35,7 @@ impl Place {
         getrandom::fill(&mut random).map_err(|error| cannot(target, &io::Error::other(error.to_string())))?;
         // Short, whatever the name of the target: what has room for that has room for it.
         let temporary = target.with_file_name(format!("sqlflow-{:016x}.tmp", u64::from_le_bytes(random)));
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(&temporary).map_err(|error| cannot(target, &error))?;
+        create_new(&temporary).map_err(|error| cannot(target, &error))?;
         Ok(Self { target: target.to_path_buf(), temporary, overwrite, _hold: hold })
     }
 
@@ -58,10 +54,11 @@ impl Place {
         let replaced = Connection::open_with(&profile, Role::Copier, None)?;
         let file = replaced.file()?;
         // Another process that has it open would go on in a file without a name, and its log would become part of ours.
-        file.lock().map_err(|error| Error {
-            message: format!("{} cannot be replaced: another process has it open", self.target.display()),
-            ..error
-        })?;
+        let in_the_way = format!("{} cannot be replaced: another process has it open", self.target.display());
+        file.lock().map_err(|error| Error { message: in_the_way.clone(), ..error })?;
+        if file.has_moved() {
+            return Err(Error::sqlite(ErrorCode::Busy, in_the_way, rusqlite::ffi::SQLITE_BUSY));
+        }
         self.publish_over(Some(&file))
     }
 
@@ -100,6 +97,15 @@ impl Drop for Place {
     }
 }
 
+/// Makes an empty file for the process's owner alone; fails if there is one.
+pub(crate) fn create_new(path: &Path) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
 /// Removes a database that nobody of this process has open, nor opens meanwhile; whether there was one. Busy while another process
 /// has it open, whose commits would go into a file without a name.
 pub(crate) fn remove(path: &Path) -> Result<bool> {
@@ -112,21 +118,31 @@ pub(crate) fn remove(path: &Path) -> Result<bool> {
         let profile = Profile::new(path.to_path_buf(), &OpenOptions::default());
         let removed = Connection::open_with(&profile, Role::Copier, None)?;
         let file = removed.file()?;
-        file.lock().map_err(|error| Error {
-            message: format!("{} cannot be deleted: another process has it open", path.display()),
-            ..error
-        })?;
-        // First: without it SQLite takes nothing of what is beside its name for a part of another file.
+        let in_the_way = format!("{} cannot be deleted: another process has it open", path.display());
+        file.lock().map_err(|error| Error { message: in_the_way.clone(), ..error })?;
+        if file.has_moved() {
+            return Err(Error::sqlite(ErrorCode::Busy, in_the_way, rusqlite::ffi::SQLITE_BUSY));
+        }
+        // First: beside an empty file a log or a journal is nothing to SQLite, whenever this process ends.
+        file.truncate(0)?;
+        remove_companions(path)?;
+        // Last: from then on the name, and what is beside it, can be another file's.
         fs::remove_file(path).map_err(|error| cannot_remove(path, &error))?;
+    } else {
+        remove_companions(path)?;
     }
+    sync_folder(path);
+    Ok(found)
+}
+
+fn remove_companions(path: &Path) -> Result<()> {
     for companion in COMPANIONS {
         match fs::remove_file(with_suffix(path, companion)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(cannot_remove(path, &error)),
             _ => {}
         }
     }
-    sync_folder(path);
-    Ok(found)
+    Ok(())
 }
 
 /// Has the names in the folder of `path` survive a power cut. Not every system can.

@@ -82,6 +82,18 @@ impl Handles {
     }
 }
 
+impl State {
+    /// Those who wait for what becomes of the file.
+    fn waiting(&mut self) -> Option<&mut Vec<Waiting>> {
+        match self {
+            Self::Opening(waiting) | Self::Closing(waiting) | Self::Open { deletion: Some((_, waiting)), .. } => {
+                Some(waiting)
+            }
+            Self::Open { deletion: None, .. } => None,
+        }
+    }
+}
+
 enum State {
     /// One try is under way; these want the same file.
     Opening(Vec<Waiting>),
@@ -153,7 +165,8 @@ fn look_up(path: &Path, request: Request) -> Found {
             waiting.push(Waiting::Open(Box::new(request)));
             Found::Waits
         }
-        State::Open { .. } if entry.identity != identity => {
+        // Looked at again: it may have been deleted and made anew since.
+        State::Open { .. } if entry.identity != identity && entry.identity != location::identity(path) => {
             let why = format!(
                 "{} is open in this process, but the file was removed or replaced since; close it first",
                 path.display()

@@ -95,6 +95,18 @@ impl Connection {
     }
 }
 
+/// A counter of `sqlite3_db_status`.
+///
+/// # Safety
+///
+/// `db` is an open handle used by this thread alone.
+pub(super) unsafe fn counter(db: *mut ffi::sqlite3, which: c_int) -> c_int {
+    let (mut current, mut highest) = (0, 0);
+    // SAFETY: the caller's promise; both out pointers are valid, and reading changes nothing in the handle.
+    unsafe { ffi::sqlite3_db_status(db, which, &raw mut current, &raw mut highest, 0) };
+    current
+}
+
 /// What the page cache of a connection has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CacheFigures {
@@ -122,12 +134,8 @@ impl Connection {
 
     /// What the page cache has done since the connection was opened, and what it holds.
     pub(crate) fn cache_figures(&self) -> CacheFigures {
-        let figure = |which: c_int| {
-            let (mut current, mut highest) = (0, 0);
-            // SAFETY: the handle is open and used by this thread alone; both out pointers are valid.
-            unsafe { ffi::sqlite3_db_status(self.raw(), which, &raw mut current, &raw mut highest, 0) };
-            u64::try_from(current).unwrap_or_default()
-        };
+        // SAFETY: the handle is open and used by this thread alone.
+        let figure = |which| u64::try_from(unsafe { counter(self.raw(), which) }).unwrap_or_default();
         CacheFigures {
             hits: figure(ffi::SQLITE_DBSTATUS_CACHE_HIT),
             misses: figure(ffi::SQLITE_DBSTATUS_CACHE_MISS),

@@ -9,6 +9,7 @@ use std::ffi::{CStr, c_int};
 use rusqlite::ffi;
 
 use super::Connection;
+use super::checkpoint::counter;
 use crate::error::{Error, ErrorCode, Result};
 use crate::key::{self, Keyspec};
 use crate::statement::{Step, prepare};
@@ -128,12 +129,8 @@ impl Connection {
 
     /// Pages read from the file since the handle was opened.
     fn pages_read(&self) -> c_int {
-        let (mut current, mut highest) = (0, 0);
-        // SAFETY: the handle is open and used by this thread alone; both out pointers are valid.
-        unsafe {
-            ffi::sqlite3_db_status(self.raw(), ffi::SQLITE_DBSTATUS_CACHE_MISS, &raw mut current, &raw mut highest, 0);
-        }
-        current
+        // SAFETY: the handle is open and used by this thread alone.
+        unsafe { counter(self.raw(), ffi::SQLITE_DBSTATUS_CACHE_MISS) }
     }
 
     /// SQLCipher's own word, from a statement that is new each time: a prepared one repeats what it said first.

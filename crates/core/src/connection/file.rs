@@ -3,6 +3,7 @@
 
 use std::ffi::{c_int, c_void};
 
+use rusqlite::config::DbConfig;
 use rusqlite::ffi;
 
 use super::Connection;
@@ -34,6 +35,27 @@ impl Connection {
         } else {
             Err(Error::new(ErrorCode::CannotOpen, "the file of the connection is not open"))
         }
+    }
+}
+
+impl Connection {
+    /// Keeps another process from deleting the file while it is read for the first time.
+    pub(crate) fn take_place(&mut self) -> Result<()> {
+        self.file()?.lock_shared()?;
+        self.check_place()
+    }
+
+    /// Fails, as busy, if another process has deleted or replaced the file since the handle was opened: what is beside its name
+    /// is another file's, which the close of this handle leaves alone.
+    pub(crate) fn check_place(&mut self) -> Result<()> {
+        if !self.file()?.has_moved() {
+            return Ok(());
+        }
+        self.file()?.leave_log();
+        let closes_quietly = self.db().set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        closes_quietly.map_err(|error| super::from_rusqlite(&error, "the close of a file that was deleted"))?;
+        let why = "the file was deleted or replaced by another process while it was opened";
+        Err(Error::sqlite(ErrorCode::Busy, why, ffi::SQLITE_BUSY))
     }
 }
 
@@ -100,13 +122,40 @@ impl File<'_> {
 
     /// Takes the lock that nobody else can have the file open beside, until the handle is closed. Busy if somebody has.
     pub(crate) fn lock(&self) -> Result<()> {
-        for level in [ffi::SQLITE_LOCK_SHARED, ffi::SQLITE_LOCK_EXCLUSIVE] {
-            let locked = self.methods().xLock.map_or(ffi::SQLITE_IOERR, |lock| {
-                // SAFETY: as of `read`.
-                unsafe { lock(self.raw, level) }
-            });
-            checked(locked, "had alone: another connection has it open")?;
+        self.lock_at(ffi::SQLITE_LOCK_SHARED)?;
+        self.lock_at(ffi::SQLITE_LOCK_EXCLUSIVE)
+    }
+
+    /// Takes the lock of a reader, which keeps the file from being replaced or deleted until SQLite gives it back: at the end of
+    /// its first read, or in WAL mode when the handle is closed. Busy while somebody has the file alone.
+    pub(crate) fn lock_shared(&self) -> Result<()> {
+        self.lock_at(ffi::SQLITE_LOCK_SHARED)
+    }
+
+    fn lock_at(&self, level: c_int) -> Result<()> {
+        let locked = self.methods().xLock.map_or(ffi::SQLITE_IOERR, |lock| {
+            // SAFETY: as of `read`.
+            unsafe { lock(self.raw, level) }
+        });
+        checked(locked, "had: another connection is in the way")
+    }
+
+    /// Whether its name is another file's by now, or nobody's.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.methods().xFileControl.is_some_and(|control| {
+            let mut moved: c_int = 0;
+            // SAFETY: as of `read`; the control writes an int.
+            let code = unsafe { control(self.raw, ffi::SQLITE_FCNTL_HAS_MOVED, (&raw mut moved).cast()) };
+            code == ffi::SQLITE_OK && moved != 0
+        })
+    }
+
+    /// Has the close of the handle leave the log where it is: it belongs to another file.
+    fn leave_log(&self) {
+        if let Some(control) = self.methods().xFileControl {
+            let mut persists: c_int = 1;
+            // SAFETY: as of `has_moved`.
+            unsafe { control(self.raw, ffi::SQLITE_FCNTL_PERSIST_WAL, (&raw mut persists).cast()) };
         }
-        Ok(())
     }
 }

@@ -189,6 +189,7 @@ impl Connection {
             if pages == 0 {
                 self.db.pragma_update(None, "auto_vacuum", profile.auto_vacuum.as_str()).map_err(failed)?;
             }
+            self.take_place()?;
             let mode: String = self.db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
             if !mode.eq_ignore_ascii_case("wal") {
                 return Err(Error::new(

@@ -4,6 +4,7 @@ use std::ffi::c_int;
 
 use rusqlite::ffi;
 
+use super::checkpoint::counter;
 use super::{Connection, from_rusqlite};
 use crate::beside::Watcher;
 use crate::error::Result;
@@ -19,12 +20,8 @@ unsafe impl Send for Handle {}
 
 impl Handle {
     fn pages_read(&self) -> c_int {
-        let (mut current, mut highest) = (0, 0);
-        // SAFETY: the handle is open while one of its statements runs; reading a counter changes nothing in it.
-        unsafe {
-            ffi::sqlite3_db_status(self.0, ffi::SQLITE_DBSTATUS_CACHE_MISS, &raw mut current, &raw mut highest, 0);
-        }
-        current
+        // SAFETY: the handle is open while one of its statements runs, by this thread.
+        unsafe { counter(self.0, ffi::SQLITE_DBSTATUS_CACHE_MISS) }
     }
 }
 

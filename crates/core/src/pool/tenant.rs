@@ -82,7 +82,8 @@ impl State {
     }
 
     fn is_idle(&self) -> bool {
-        self.phase == Phase::Open && self.leases() == 0
+        // One that is new in the table has no handle yet, and is as good as in use.
+        self.phase == Phase::Open && !self.attached.is_empty() && self.leases() == 0
     }
 }
 

@@ -25,7 +25,8 @@ pub(crate) struct Deletion {
     done: Box<dyn FnOnce(Result<bool>) + Send>,
     /// Unique in the process.
     id: u64,
-    since: Instant,
+    /// Since when it is tried.
+    busy_since: Option<Instant>,
     backoff: Backoff,
 }
 
@@ -41,12 +42,11 @@ pub(crate) fn delete(
     done: Box<dyn FnOnce(Result<bool>) + Send>,
 ) {
     let id = NEXT_DELETION.fetch_add(1, Ordering::Relaxed);
-    let since = Instant::now();
     if !patience.is_zero() {
         let path = path.clone();
         runtime::after(patience, move || give_up_deletion(&path, id));
     }
-    spawn_delete(Deletion { path, ask, busy_timeout, done, id, since, backoff: Backoff::new() });
+    spawn_delete(Deletion { path, ask, busy_timeout, done, id, busy_since: None, backoff: Backoff::new() });
 }
 
 pub(super) fn spawn_delete(deletion: Deletion) {
@@ -54,8 +54,9 @@ pub(super) fn spawn_delete(deletion: Deletion) {
         let Some(_inside) = exit::enter() else { return };
         let path = deletion.path.clone();
         let ask = Arc::clone(&deletion.ask);
-        let identity = location::identity(&path);
         let mut files = FILES.lock();
+        // Under the lock: the file may have been made anew a moment ago.
+        let identity = location::identity(&path);
         let known = files.known_as(&path, identity);
         let is_alias = known.as_ref().is_some_and(|known| *known != path);
         match known.and_then(|known| files.get_mut(&known)).map(|entry| &mut entry.state) {
@@ -88,26 +89,39 @@ pub(super) fn spawn_delete(deletion: Deletion) {
 
 /// The users of the file have not let it go: it stays, and those who waited for its end have it.
 fn give_up_deletion(path: &Path, id: u64) {
-    let given_up = match FILES.lock().get_mut(path).map(|entry| &mut entry.state) {
-        Some(State::Open { deletion, .. }) if deletion.as_ref().is_some_and(|(deletion, _)| deletion.id == id) => {
+    let mut files = FILES.lock();
+    let Some(state) = files.get_mut(path).map(|entry| &mut entry.state) else { return };
+    let is_it = |deletion: &Deletion| deletion.id == id;
+    let given_up = match state {
+        State::Open { deletion, .. } if deletion.as_ref().is_some_and(|(deletion, _)| is_it(deletion)) => {
             deletion.take()
         }
-        _ => None,
+        // One that waits for another one, or for an open.
+        other => other.waiting().and_then(|waiting| {
+            let at = waiting.iter().position(|each| matches!(each, Waiting::Delete(deletion) if is_it(deletion)))?;
+            match waiting.remove(at) {
+                Waiting::Delete(deletion) => Some((deletion, Vec::new())),
+                Waiting::Open(_) => None,
+            }
+        }),
     };
-    if let Some((deletion, waiting)) = given_up {
-        let why = format!(
-            "{} was not deleted: somebody used it for all of queueTimeoutMs, in a transaction or inside pool.use",
-            path.display()
-        );
-        waiting.into_iter().for_each(Waiting::spawn);
-        (deletion.done)(Err(Error::new(ErrorCode::QueueTimeout, why)));
-    }
+    drop(files);
+    let Some((deletion, waiting)) = given_up else { return };
+    let why = format!(
+        "{} was not deleted: somebody used it for all of queueTimeoutMs, in a transaction or inside pool.use",
+        path.display()
+    );
+    // First: whoever looks again finds it as it is left.
+    (deletion.done)(Err(Error::new(ErrorCode::QueueTimeout, why)));
+    waiting.into_iter().for_each(Waiting::spawn);
 }
 
 /// Removes the file that nobody of this process has open, nor opens while its entry is there.
 pub(super) fn remove(mut deletion: Deletion, path: PathBuf) {
+    FILES.lock().forget_identity(&path);
     let outcome = place::remove(&path);
-    if outcome.as_ref().is_err_and(Error::is_busy) && deletion.since.elapsed() < deletion.busy_timeout {
+    let since = *deletion.busy_since.get_or_insert_with(Instant::now);
+    if outcome.as_ref().is_err_and(Error::is_busy) && since.elapsed() < deletion.busy_timeout {
         let delay = deletion.backoff.next();
         return runtime::after(delay, move || {
             runtime::spawn(Lane::Open, move || {
@@ -116,6 +130,14 @@ pub(super) fn remove(mut deletion: Deletion, path: PathBuf) {
             });
         });
     }
-    closed(&path);
-    (deletion.done)(outcome);
+    match outcome {
+        Ok(found) => {
+            closed(&path);
+            (deletion.done)(Ok(found));
+        }
+        Err(error) => {
+            (deletion.done)(Err(error));
+            closed(&path);
+        }
+    }
 }

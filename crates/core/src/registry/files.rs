@@ -46,6 +46,15 @@ impl Files {
         Some(entry)
     }
 
+    /// The file at `path` is about to go: its identity can be that of another file then.
+    pub(super) fn forget_identity(&mut self, path: &Path) {
+        if let Some(entry) = self.entries.get_mut(path)
+            && let Some(identity) = entry.identity.take()
+        {
+            self.paths.remove(&identity);
+        }
+    }
+
     /// The path by which a file is known, by whatever other it is asked for.
     pub(super) fn known_as(&self, path: &Path, identity: Option<Identity>) -> Option<PathBuf> {
         if self.entries.contains_key(path) {
