@@ -26,6 +26,7 @@ const LITTLE: Record<string, { count: number; seconds: number }> = {
   convert: { count: 6, seconds: 0 },
   damage: { count: 20, seconds: 0 },
   hostile: { count: 60, seconds: 0 },
+  pool: { count: 60, seconds: 0.6 },
 };
 
 for (const [name, { count, seconds }] of Object.entries(LITTLE)) {

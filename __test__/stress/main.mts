@@ -11,6 +11,7 @@ import { history } from './history.mjs';
 import { kill } from './kill.mjs';
 import { migrate } from './migrate.mjs';
 import { damage, hostile } from './mutants.mjs';
+import { pool } from './pool.mjs';
 import { rekey } from './rekey.mjs';
 import { type Figures, type Plan, type Stress, Violation } from './stress.mjs';
 import { terminate } from './terminate.mjs';
@@ -31,6 +32,7 @@ const STRESSES: ReadonlyMap<string, Stress> = new Map(
     convert,
     damage,
     hostile,
+    pool,
   }),
 );
 

@@ -64,7 +64,12 @@ export class Program {
   }
 
   /** Resolves when it has written as many lines of which `counts` is true, or has ended. */
-  async until(what: string, lines = 1, counts: (line: string) => boolean = () => true): Promise<void> {
+  async until(
+    what: string,
+    lines = 1,
+    counts: (line: string) => boolean = () => true,
+    limitMs?: number,
+  ): Promise<void> {
     const look = async () => {
       let seen = 0;
       let at = 0;
@@ -74,7 +79,7 @@ export class Program {
         await new Promise<void>((resolve) => this.#waiting.push(resolve));
       }
     };
-    await step(look(), `a process does not say "${what}"`);
+    await step(look(), `a process does not say "${what}"`, limitMs);
   }
 
   /** Gives it a line on its standard input. */
