@@ -53,6 +53,32 @@ export async function latencies(ms, from, operation) {
   return Float64Array.from(times).sort();
 }
 
+/** One caller, every item timed: milliseconds, sorted. */
+export async function oneByOne(items, operation) {
+  const times = [];
+  for (const item of items) {
+    const asked = performance.now();
+    await operation(item);
+    times.push(performance.now() - asked);
+  }
+  return Float64Array.from(times).sort();
+}
+
+/** Items a second of `count` callers, each taking the next item when its last one is done. */
+export async function inTurns(count, items, operation) {
+  const started = performance.now();
+  let next = 0;
+  const caller = async () => {
+    while (next < items.length) {
+      const item = items[next];
+      next += 1;
+      await operation(item);
+    }
+  };
+  await Promise.all(Array.from({ length: count }, caller));
+  return (items.length / (performance.now() - started)) * 1000;
+}
+
 /** The value below which the share `q` of the sorted values lies. */
 export function quantile(sorted, q) {
   if (sorted.length === 0) return Number.NaN;
