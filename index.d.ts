@@ -1404,7 +1404,8 @@ export interface PoolOptions extends Omit<OpenOptions, "create" | "key"> {
   key?: Uint8Array | KeyProvider | undefined;
   /**
    * Gives the encryption key of the database of a key, 32 bytes, now or later; asked once per open. When it has none
-   * (`undefined` or `null`), or fails, the call that needed it rejects with `KeyNotAvailableError`, and nothing is remembered.
+   * (`undefined` or `null`), or fails, the calls that needed it reject with `KeyNotAvailableError`, and nothing is remembered.
+   * They wait for it for at most `queueTimeoutMs`. It must not use the database that it is asked for.
    */
   keyProvider?: KeyProvider | undefined;
   /**
@@ -1432,9 +1433,16 @@ export interface PoolOptions extends Omit<OpenOptions, "create" | "key"> {
   /** Called after a database was given up by this pool, and cannot be used by it any more. As `onOpen`. */
   onClose?: ((event: PoolEvent) => void) | undefined;
 }
+/** Options of `pool.use`: what bounds the wait for the open of its database. */
+export interface UseOptions {
+  /** Ends the wait: `AbortError`. What `fn` does is its own to end. */
+  signal?: AbortSignal | undefined;
+  /** How long to wait, in milliseconds; then `QueueTimeoutError`. 0: for ever. Default: `queueTimeoutMs` of the pool. */
+  queueTimeoutMs?: number | undefined;
+}
 /**
  * What the pools on a folder are doing and have done in this process, all of its threads together: they share one cache.
- * Once the pool that was asked is closed, every figure is 0.
+ * Once the pool that was asked is closed, the figures of the engine are 0.
  */
 export interface PoolStats {
   /** Databases that are open. More than `maxOpen` only while those beyond it are in use. */
@@ -1445,17 +1453,19 @@ export interface PoolStats {
   readonly draining: number;
   /** Databases that are being opened. */
   readonly opening: number;
+  /** Calls of this pool that wait for one: for its encryption key, its open, or the deletion before it. */
+  readonly waiting: number;
   /** Calls and scopes that are on. */
   readonly uses: number;
   /** As opened. */
   readonly maxOpen: number;
   /** Calls that found their database open. */
   readonly hits: number;
-  /** Calls that had to have it opened. */
+  /** Calls that waited for it to be opened. */
   readonly misses: number;
   /** Databases that were opened, one for each thread that did. */
   readonly opened: number;
-  /** Opens that came to nothing. */
+  /** Opens that came to nothing; of those for want of an encryption key, the ones of this pool. */
   readonly failed: number;
   /** Databases that were closed, by reason. */
   readonly closed: {
@@ -1547,9 +1557,9 @@ export declare class Pool<R = ReadTransaction, W = ReadTransaction extends R ? W
    * for, and for several calls that belong together.
    *
    * `db` is the scope's own: it is closed with it, after the work that it has accepted. Resolves with what `fn` gives; what
-   * `fn` throws is thrown again, unchanged.
+   * `fn` throws is thrown again, unchanged. `options` bound the wait for its open.
    */
-  use<T>(key: string, fn: (db: Database<R, W>) => T | PromiseLike<T>): Promise<T>;
+  use<T>(key: string, fn: (db: Database<R, W>) => T | PromiseLike<T>, options?: UseOptions): Promise<T>;
   /**
    * The keys that have a file in the folder, open or not, in no order; files that are made or deleted meanwhile may be
    * missed.
@@ -1591,7 +1601,8 @@ export declare class Pool<R = ReadTransaction, W = ReadTransaction extends R ? W
   migrateAll(options?: MigrateAllOptions): Promise<MigrateResult[]>;
   /**
    * Copies every database of the folder into another one, by the same names, each as `db.backup` does: one snapshot, with the
-   * encryption key that it has. Tells what became of each, in the order of the keys; one that fails does not stop the others.
+   * encryption key that it has, after the migrations that are due by `migrate`. Tells what became of each, in the order of the
+   * keys; one that fails, or is deleted meanwhile, does not stop the others.
    *
    * @param folder where the copies go, made if it is missing
    * @throws OptionError; AbortError; IoError for the folder; DatabaseClosedError

@@ -182,7 +182,7 @@ describe('a key provider', () => {
     await refused(
       () => Database.open(path, { key: short }),
       OptionError,
-      /^what the key provider gives must have 32 bytes/,
+      /^what the key provider gives for .* must have 32 bytes/,
     );
     assert.deepEqual(scratch.contents(), {});
   });

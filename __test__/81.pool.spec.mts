@@ -31,6 +31,7 @@ import {
   PoolKeyError,
   ReadOnlyDatabaseError,
   ReentrantAccessError,
+  StatementError,
   sql,
   type WriteTransaction,
   WrongKeyError,
@@ -159,6 +160,15 @@ for (const { kind, options } of KINDS) {
       const again = await pool.backupAll(target);
       assert.ok(again.every(({ error }) => error instanceof FileExistsError));
       assert.ok((await pool.backupAll(target, { overwrite: true })).every(({ error }) => error === undefined));
+      // One that goes meanwhile stays away.
+      const gone = pool.backupAll(scratch.folder.file('less'), {
+        concurrency: 1,
+        onProgress: ({ done }) => done === 1 && void pool.delete('d'),
+      });
+      const { key, error } = (await gone).at(-1) ?? assert.fail();
+      assert.equal(key, 'd');
+      assert.equal(await pool.has('d'), false);
+      assert.ok(error === undefined || error instanceof NoSuchDatabaseError, String(error));
       await refused(() => pool.backupAll(scratch.folder.path), OptionError, /another folder than that of the pool/);
       await refused(() => pool.backupAll(target, { signal: AbortSignal.abort() }), AbortError, /ended by its signal/);
     });
@@ -307,7 +317,11 @@ describe('the options of a pool', () => {
     await refused(() => some.get('guest', 'SELECT 1'), NoSuchDatabaseError, /guest\.db/);
     await some.get('user-1', 'SELECT 1');
     assert.deepEqual(asked, ['user-1', 'guest']);
-    assert.deepEqual(await some.has('guest'), false);
+    await some.close();
+    const later = await scratch.open({ create: (async () => true) as unknown as () => boolean });
+    await refused(() => later.get('guest', 'SELECT 1'), OptionError, 'create must give true or false, gave an object');
+    await later.close();
+    assert.deepEqual(readdirSync(scratch.folder.path), ['user-1.db']);
   });
 
   it('make closures get what the querier makes', async () => {
@@ -341,9 +355,25 @@ describe('the options of a pool', () => {
     for (const method of ['read', 'write', 'use']) {
       await refused(() => bad[method]?.('k', 'no function'), OptionError, `${method} needs a function, got a string`);
     }
-    for (const method of ['get', 'run', 'read', 'use', 'has', 'evict', 'delete']) {
+    for (const method of ['read', 'use', 'has', 'evict', 'delete']) {
       await refused(() => bad[method]?.('', () => {}), PoolKeyError, /must not be empty/);
     }
+    for (const method of ['get', 'one', 'all', 'query', 'run', 'exec']) {
+      await refused(() => bad[method]?.('k', 42), StatementError, /must be a string or sql/);
+      await refused(() => bad[method]?.('', 'SELECT 1'), PoolKeyError, /must not be empty/);
+    }
+    const signal = AbortSignal.abort('why');
+    const aborted = [
+      () => pool.get('k', 'SELECT 1', undefined, { signal }),
+      () => pool.run('k', 'SELECT 1', undefined, { signal }),
+      () => pool.read('k', () => 1, { signal }),
+      () => pool.use('k', () => 1, { signal }),
+      () => pool.iterate('k', 'SELECT 1', undefined, { signal }).next(),
+    ];
+    for (const call of aborted) await refused(call, AbortError, 'the operation was aborted before it started');
+    await refused(() => bad['get']?.('k', 'SELECT 1', [], { sginal: 1 }), OptionError, /did you mean "signal"/);
+    await refused(() => bad['run']?.('k', 'SELECT 1', [], { timeoutMs: -1 }), OptionError, /timeoutMs/);
+    await refused(() => bad['use']?.('k', () => 1, { timeoutMs: 1 }), OptionError, /unknown option "timeoutMs"/);
     assert.deepEqual(readdirSync(scratch.folder.path), []);
     assert.deepEqual(scratch.events, []);
     assert.equal(pool.stats().uses, 0);
@@ -385,17 +415,28 @@ describe('the encryption keys of a pool', () => {
         return available ? keyOf(key) : null;
       },
     });
-    await refused(() => pool.get('a', 'SELECT 1'), KeyNotAvailableError, 'the key provider has no key for a');
+    await refused(() => pool.get('a', 'SELECT 1'), KeyNotAvailableError, 'the key provider has no key for "a"');
     const failed = await refused(
       () => pool.get('broken', 'SELECT 1'),
       KeyNotAvailableError,
-      /the key provider failed for broken/,
+      /the key provider failed for "broken"/,
     );
     assert.equal(failed.cause, broken);
     assert.deepEqual(readdirSync(scratch.folder.path), []);
     available = true;
     await pool.run('a', INSERT, ['x']);
     assert.equal(pool.stats().uses, 0);
+  });
+
+  it('of a wrong size are told with the key they are for', async () => {
+    await using scratch = new PoolScratch();
+    const pool = await scratch.open({ keyProvider: () => new Uint8Array(16) });
+    await refused(
+      () => pool.get('a\n', 'SELECT 1'),
+      OptionError,
+      'what the key provider gives for "a\\n" must have 32 bytes, got 16',
+    );
+    assert.equal(pool.stats().failed, 1);
   });
 
   it('may be one for all', async () => {
@@ -475,12 +516,23 @@ describe('a folder that exists', () => {
       /linked\.db is a symbolic link, and the files of a pool are in its folder/,
     );
     await refused(() => pool.get('sub/new', 'SELECT 1'), CannotOpenError, /sub is a symbolic link/);
-    assert.deepEqual(readdirSync(elsewhere.path), ['secret.db']);
+    for (const name of ['new.db-wal', 'new.db-journal']) writeFileSync(elsewhere.file(name), 'not ours');
+    for (const key of ['sub/new', 'sub/secret']) {
+      await refused(() => pool.delete(key), CannotOpenError, /sub is a symbolic link/);
+      assert.equal(await pool.has(key), false);
+    }
+    assert.deepEqual(readdirSync(elsewhere.path).sort(), ['new.db-journal', 'new.db-wal', 'secret.db']);
   });
 
-  it('with two names for one file serves one of them', async () => {
+  it('with two names for one file serves one of them, also when both are opened at once', async () => {
     await using scratch = new PoolScratch();
     const same = await scratch.open({ fileName: { encode: () => 'same.db' } });
+    const both = await Promise.allSettled(['a', 'b'].map((key) => same.run(key, INSERT, [key])));
+    assert.deepEqual(
+      both.map(({ status }) => status),
+      ['fulfilled', 'rejected'],
+    );
+    await same.exec('a', 'DELETE FROM log');
     await same.run('a', INSERT, ['a']);
     await refused(
       () => same.run('b', INSERT, ['b']),

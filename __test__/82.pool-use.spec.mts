@@ -37,6 +37,8 @@ for (const { kind, options } of KINDS) {
       assert.equal(await pool.evict('a'), true);
       assert.deepEqual(await logOf(pool, 'a'), ['x']);
       assert.deepEqual(scratch.events, ['open a', 'close a evict', 'open a']);
+      // Also the second of two is told when the file is closed.
+      await Promise.all([pool.evict('a'), pool.evict('a').then(() => assert.deepEqual(scratch.folder.held(), []))]);
     });
 
     it('waits for a use, and is called off by a new one', async () => {
@@ -112,7 +114,7 @@ for (const { kind, options } of KINDS) {
       await Promise.all(work);
       assert.equal((await logOf(pool, 'a')).length, 25);
       const { opened, misses, hits } = pool.stats();
-      assert.deepEqual({ opened, misses, hits }, { opened: 1, misses: 1, hits: 50 });
+      assert.deepEqual({ opened, misses, hits }, { opened: 1, misses: 50, hits: 1 });
       assert.deepEqual(scratch.events, ['open a']);
     });
 
@@ -153,7 +155,53 @@ describe('an open that fails', () => {
     await pool.run('a', INSERT, ['x']);
     assert.equal(asked, 2);
     const { uses, failed, opening } = pool.stats();
-    assert.deepEqual({ uses, failed, opening }, { uses: 0, failed: 0, opening: 0 });
+    assert.deepEqual({ uses, failed, opening }, { uses: 0, failed: 1, opening: 0 });
+  });
+
+  it('is waited for until the signal, the patience or the close of the pool', async () => {
+    await using scratch = new PoolScratch();
+    const never = new Latch();
+    const pool = await scratch.open({
+      keyProvider: async (key) => {
+        await never.opened;
+        return keyOf(key);
+      },
+    });
+    const controller = new AbortController();
+    const aborted = pool.get('a', 'SELECT 1', undefined, { signal: controller.signal });
+    const late = pool.run('a', INSERT, ['x'], { queueTimeoutMs: 10 });
+    const ended = pool.use('a', () => 1);
+    const outcomes = Promise.allSettled([aborted, late, ended]);
+    await until(() => pool.stats().waiting === 3, 'three wait');
+    controller.abort('why');
+    await refused(() => aborted, AbortError, 'the operation was aborted before it started');
+    await refused(() => late, QueueTimeoutError, /^the database of "a" was not open after the 10 ms of queueTimeoutMs/);
+    await within(pool.close({ timeoutMs: 5 }), 'the close waits for a key provider that never answers');
+    await outcomes;
+    await refused(() => ended, DatabaseClosedError, /the pool of .* was closed/);
+    // What it gives in the end is of no use to anybody.
+    never.open();
+    await delay(5);
+    assert.deepEqual(scratch.folder.contents(), {});
+    assert.deepEqual(scratch.events, []);
+  });
+
+  it('for a key provider that asks for its own key comes to an end', async () => {
+    await using scratch = new PoolScratch();
+    const pool: Pool = await scratch.open({
+      queueTimeoutMs: 30,
+      keyProvider: async (key) => {
+        await pool.get(key, 'SELECT 1');
+        return keyOf(key);
+      },
+    });
+    await refused(() => pool.get('a', 'SELECT 1'), KeyNotAvailableError, /the key provider failed for "a"/).catch(
+      (error) => {
+        // Its own patience ends first, or that of the provider's call.
+        assert.match(String(error), /queueTimeoutMs/);
+      },
+    );
+    assert.equal(pool.stats().uses, 0);
   });
 
   it('does not hold up another key', async () => {
@@ -366,6 +414,34 @@ describe('delete', () => {
     assert.equal(await pool.delete('a'), true);
   });
 
+  it('of several at once each come to an end', async () => {
+    await using scratch = new PoolScratch();
+    const pool = await scratch.open({ queueTimeoutMs: 30 });
+    await pool.run('a', INSERT, ['x']);
+    const release = await hold(pool, 'a');
+    const all = await within(Promise.allSettled([1, 2, 3].map(() => pool.delete('a'))), 'a deletion has no end');
+    for (const outcome of all) assert.ok(outcome.status === 'rejected' && outcome.reason instanceof QueueTimeoutError);
+    assert.deepEqual(await logOf(pool, 'a'), ['x']);
+    await release();
+    assert.deepEqual((await Promise.all([pool.delete('a'), pool.delete('a')])).sort(), [false, true]);
+  });
+
+  it('does not keep a scope from using its own key', async () => {
+    await using scratch = new PoolScratch();
+    const pool = await scratch.open({ reentrancy: 'refuse' });
+    const begun = new Latch();
+    const scope = pool.use('a', async () => {
+      begun.open();
+      await until(() => pool.stats().draining === 1, 'the database drains');
+      await pool.run('a', INSERT, ['x']);
+      assert.deepEqual(await logOf(pool, 'a'), ['x']);
+    });
+    await begun.opened;
+    const deleted = pool.delete('a');
+    await within(scope, 'the scope waits for the deletion that waits for it');
+    assert.equal(await deleted, true);
+  });
+
   it('and create in turns never mix the two', async () => {
     await using scratch = new PoolScratch();
     const pool = await scratch.open();
@@ -456,6 +532,27 @@ describe('the close of a pool', () => {
     await release();
     await two.close();
     assert.deepEqual(scratch.folder.held(), []);
+  });
+
+  it('ends idle iterators at once, and waits for the files of scopes', async () => {
+    await using scratch = new PoolScratch();
+    const pool = await scratch.open();
+    await pool.runMany(
+      'a',
+      INSERT,
+      Array.from({ length: 300 }, (_, i) => [`${i}`]),
+    );
+    const rows = pool.iterate('a', 'SELECT who FROM log', undefined, { batchRows: 10 });
+    await rows.next();
+    await within(pool.close(), 'the close waits for an idle iterator');
+    assert.deepEqual(scratch.folder.held(), []);
+    const again = await scratch.open();
+    const scope = again.use('a', (db) => db.write(() => new Promise(() => {})));
+    scope.catch(() => {});
+    await until(() => again.stats().inUse === 1, 'the scope begins');
+    await within(again.close({ timeoutMs: 0 }), 'the close waits for a scope');
+    assert.deepEqual(scratch.folder.held(), []);
+    await assert.rejects(scope, DatabaseClosedError);
   });
 
   it('waits for what the pool is closing by itself', async () => {

@@ -133,19 +133,21 @@ describe('a process that has no file descriptors left', {
     await using scratch = new PoolScratch();
     const peer = Peer.process(t, 120);
     await peer.ask({ do: 'open', path: scratch.folder.path, options: { maxOpen: 1_000 } });
-    const failed = (await peer.ask({ do: 'fill', most: 1_000 })) as { opened: number; name: string; message: string };
+    // Idle ones make room for those that come.
+    assert.deepEqual(await peer.ask({ do: 'fill', most: 200, holds: false }), { opened: 200 });
+    // Those that are in use do not.
+    const failed = (await peer.ask({ do: 'fill', most: 200, holds: true })) as {
+      opened: number;
+      name: string;
+      message: string;
+    };
     assert.ok(failed.opened > 5 && failed.opened < 60, JSON.stringify(failed));
     assert.equal(failed.name, 'CannotOpenError');
     assert.match(
       failed.message,
       /too many files open: raise its limit \(ulimit -n\), or have fewer databases open \(maxOpen of a pool/,
     );
-    // Some of those that nobody uses are closed for it: it comes to be able to go on by itself.
-    for (let i = 0; i < 40; i++) {
-      await peer
-        .ask({ do: 'run', key: `tenant-${i}`, who: 'again' })
-        .catch((error: Error) => assert.match(error.message, /too many files open/));
-    }
+    await peer.ask({ do: 'let go' });
     await peer.ask({ do: 'run', key: 'new', who: 'x' });
     assert.deepEqual(await peer.ask({ do: 'log', key: 'new' }), ['x']);
     await peer.ask({ do: 'close' });

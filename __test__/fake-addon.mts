@@ -205,6 +205,10 @@ export class FakeAddon implements Native {
     this.calls.push(['deletePooled', ...call]);
   }
 
+  relievePool(...call: unknown[]): void {
+    this.calls.push(['relievePool', ...call]);
+  }
+
   poolStats(...call: unknown[]): ArrayBuffer | undefined {
     this.calls.push(['poolStats', ...call]);
     return undefined;

@@ -37,7 +37,7 @@ export type {
 export { Pool } from './pool.js';
 export type { BackupAllOptions, BackupResult, MigrateAllOptions, MigrateResult, PoolProgress } from './pool-all.js';
 export type { FileNames } from './pool-files.js';
-export type { PoolEvent, PoolOptions } from './pool-options.js';
+export type { PoolEvent, PoolOptions, UseOptions } from './pool-options.js';
 export type { PoolStats } from './pool-stats.js';
 export type { AsyncRows } from './rows.js';
 export { Sql, type SqlTag, sql } from './sql.js';

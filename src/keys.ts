@@ -54,9 +54,9 @@ export function checkNewKey(newKey: unknown): NativeCipher {
   );
 }
 
-/** The key of `source`; asks the provider, once. */
-export function nativeCipher(source: KeySource, path: string): NativeCipher | Promise<NativeCipher> {
-  return 'provider' in source ? provided(source.provider, source.compatibility, path) : source;
+/** The key of `source`; asks the provider, once. `label`: how messages call what the key is of. */
+export function nativeCipher(source: KeySource, path: string, label = path): NativeCipher | Promise<NativeCipher> {
+  return 'provider' in source ? provided(source.provider, source.compatibility, path, label) : source;
 }
 
 /** A copy for one open, which wipes it. */
@@ -69,17 +69,22 @@ export function wipe(cipher: KeySource | undefined): void {
   if (cipher !== undefined && 'bytes' in cipher) new Uint8Array(cipher.bytes).fill(0);
 }
 
-async function provided(provider: KeyProvider, compatibility: number, path: string): Promise<NativeCipher> {
+async function provided(
+  provider: KeyProvider,
+  compatibility: number,
+  path: string,
+  label: string,
+): Promise<NativeCipher> {
   let key: unknown;
   try {
     key = await provider(path);
   } catch (cause) {
-    throw new KeyNotAvailableError(`the key provider failed for ${path}; its error is the cause`, { cause });
+    throw new KeyNotAvailableError(`the key provider failed for ${label}; its error is the cause`, { cause });
   }
   if (key === undefined || key === null) {
-    throw new KeyNotAvailableError(`the key provider has no key for ${path}`);
+    throw new KeyNotAvailableError(`the key provider has no key for ${label}`);
   }
-  return { kind: 'raw', bytes: keyBytes(key, 'what the key provider gives'), compatibility };
+  return { kind: 'raw', bytes: keyBytes(key, `what the key provider gives for ${label}`), compatibility };
 }
 
 function keyBytes(key: unknown, name: string): ArrayBuffer {

@@ -1,7 +1,7 @@
 // Which file the database of a key is in: names that no two keys share, on any file system, and none that leaves the folder.
 
 import type { Dirent } from 'node:fs';
-import { lstat, readdir } from 'node:fs/promises';
+import { lstat, readdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { kindOf } from './checks.js';
 import { IoError, OptionError, PoolKeyError } from './errors.js';
@@ -97,10 +97,12 @@ export function poolFiles(folder: string, fileName: FileNames | undefined): Pool
   };
 }
 
-/** Whether there is a file. */
-export async function isThere(path: string): Promise<boolean> {
+/** Whether there is a file of that name in the folder. One to which a symbolic link leads is not. */
+export async function isThere(folder: string, name: string): Promise<boolean> {
+  const path = join(folder, name);
   try {
-    return (await lstat(path)).isFile();
+    if (!(await lstat(path)).isFile()) return false;
+    return name.includes('/') ? (await realpath(path)) === path : true;
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR') return false;

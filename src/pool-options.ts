@@ -1,6 +1,17 @@
 // The options of a pool, checked first and completely.
 
-import { boolean, checkNames, type Given, integer, isRecord, kindOf, MAX_MS, record, shown } from './checks.js';
+import {
+  boolean,
+  checkNames,
+  checkSignal,
+  type Given,
+  integer,
+  isRecord,
+  kindOf,
+  MAX_MS,
+  record,
+  shown,
+} from './checks.js';
 import { OptionError } from './errors.js';
 import type { KeyProvider } from './keys.js';
 import type { NativePoolOptions } from './native/binding.js';
@@ -38,7 +49,8 @@ export interface PoolOptions extends Omit<OpenOptions, 'create' | 'key'> {
   key?: Uint8Array | KeyProvider | undefined;
   /**
    * Gives the encryption key of the database of a key, 32 bytes, now or later; asked once per open. When it has none
-   * (`undefined` or `null`), or fails, the call that needed it rejects with `KeyNotAvailableError`, and nothing is remembered.
+   * (`undefined` or `null`), or fails, the calls that needed it reject with `KeyNotAvailableError`, and nothing is remembered.
+   * They wait for it for at most `queueTimeoutMs`. It must not use the database that it is asked for.
    */
   keyProvider?: KeyProvider | undefined;
   /**
@@ -65,6 +77,22 @@ export interface PoolOptions extends Omit<OpenOptions, 'create' | 'key'> {
   onOpen?: ((event: PoolEvent) => void) | undefined;
   /** Called after a database was given up by this pool, and cannot be used by it any more. As `onOpen`. */
   onClose?: ((event: PoolEvent) => void) | undefined;
+}
+
+/** Options of `pool.use`: what bounds the wait for the open of its database. */
+export interface UseOptions {
+  /** Ends the wait: `AbortError`. What `fn` does is its own to end. */
+  signal?: AbortSignal | undefined;
+  /** How long to wait, in milliseconds; then `QueueTimeoutError`. 0: for ever. Default: `queueTimeoutMs` of the pool. */
+  queueTimeoutMs?: number | undefined;
+}
+
+/** Checks the options of `pool.use`. */
+export function checkUseOptions(options: unknown): void {
+  const given = record(options, 'options');
+  checkNames(given, ['signal', 'queueTimeoutMs'], 'option');
+  checkSignal(given);
+  integer(given, 'queueTimeoutMs', 0, MAX_MS, 0);
 }
 
 /** Options of a pool, complete. */
@@ -126,8 +154,10 @@ function functionOf<F>(given: Given, name: string): F | undefined {
 function fileNames(value: unknown): FileNames | undefined {
   if (value === undefined) return undefined;
   if (!isRecord(value)) throw new OptionError(`fileName must be { encode, decode }, got ${kindOf(value)}`);
-  checkNames(value, ['encode', 'decode'], 'part of fileName');
-  if (functionOf(value, 'encode') === undefined) throw new OptionError('fileName needs encode, a function');
-  functionOf(value, 'decode');
-  return value as unknown as FileNames;
+  // An instance of a class may have what it likes beside them.
+  if (Object.getPrototypeOf(value) === Object.prototype) checkNames(value, ['encode', 'decode'], 'part of fileName');
+  const encode = functionOf<FileNames['encode']>(value, 'encode');
+  const decode = functionOf<NonNullable<FileNames['decode']>>(value, 'decode');
+  if (encode === undefined) throw new OptionError('fileName needs encode, a function');
+  return { encode: encode.bind(value), decode: decode?.bind(value) };
 }

@@ -2,7 +2,7 @@
 
 /**
  * What the pools on a folder are doing and have done in this process, all of its threads together: they share one cache.
- * Once the pool that was asked is closed, every figure is 0.
+ * Once the pool that was asked is closed, the figures of the engine are 0.
  */
 export interface PoolStats {
   /** Databases that are open. More than `maxOpen` only while those beyond it are in use. */
@@ -13,17 +13,19 @@ export interface PoolStats {
   readonly draining: number;
   /** Databases that are being opened. */
   readonly opening: number;
+  /** Calls of this pool that wait for one: for its encryption key, its open, or the deletion before it. */
+  readonly waiting: number;
   /** Calls and scopes that are on. */
   readonly uses: number;
   /** As opened. */
   readonly maxOpen: number;
   /** Calls that found their database open. */
   readonly hits: number;
-  /** Calls that had to have it opened. */
+  /** Calls that waited for it to be opened. */
   readonly misses: number;
   /** Databases that were opened, one for each thread that did. */
   readonly opened: number;
-  /** Opens that came to nothing. */
+  /** Opens that came to nothing; of those for want of an encryption key, the ones of this pool. */
   readonly failed: number;
   /** Databases that were closed, by reason. */
   readonly closed: {
@@ -43,19 +45,20 @@ export interface PoolStats {
 }
 
 /** The order of the numbers is that of `PoolStats` in the engine. */
-export function poolStatsOf(numbers: Float64Array): PoolStats {
+export function poolStatsOf(numbers: Float64Array, own: { waiting: number; failures: number }): PoolStats {
   const at = (index: number): number => numbers[index] ?? 0;
   return {
     open: at(0),
     inUse: at(1),
     draining: at(2),
     opening: at(3),
+    waiting: own.waiting,
     uses: at(4),
     maxOpen: at(15),
     hits: at(5),
     misses: at(6),
     opened: at(7),
-    failed: at(8),
+    failed: at(8) + own.failures,
     closed: { room: at(9), idle: at(10), evicted: at(11), deleted: at(12), pool: at(13) },
     cacheBytes: at(14),
   };

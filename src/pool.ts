@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import type { BatchItem } from './batch.js';
 import { callable } from './checks.js';
 import type { Database } from './database.js';
-import { DatabaseClosedError, OptionError } from './errors.js';
+import { DatabaseClosedError, OptionError, StatementError } from './errors.js';
 import { wipe } from './keys.js';
 import { ManagedCursor } from './managed-cursor.js';
 import type { MigrationProgress } from './migration-history.js';
@@ -15,12 +15,14 @@ import {
   type ArrayRowOptions,
   type CallOptions,
   type CloseOptions,
+  checkCallOptions,
   checkCloseOptions,
   checkIterateOptions,
   checkPath,
   type IterateOptions,
   type ObjectRowOptions,
   type QueryOptions,
+  queryMode,
   type SplitQuerier,
 } from './options.js';
 import {
@@ -33,12 +35,18 @@ import {
   targetFolder,
 } from './pool-all.js';
 import { isThere, type PoolFiles, poolFiles } from './pool-files.js';
-import { type CheckedPoolOptions, checkPoolOptions, type PoolOptions } from './pool-options.js';
+import {
+  type CheckedPoolOptions,
+  checkPoolOptions,
+  checkUseOptions,
+  type PoolOptions,
+  type UseOptions,
+} from './pool-options.js';
 import { type PoolStats, poolStatsOf } from './pool-stats.js';
 import { PooledCursor } from './pooled-cursor.js';
 import { inside, ownUse } from './reentrancy.js';
 import { type AsyncRows, RowIterator } from './rows.js';
-import type { Sql } from './sql.js';
+import { isSql, type Sql } from './sql.js';
 import type { SyncWrite } from './sync.js';
 import { type Tenant, Tenants } from './tenants.js';
 import type { ReadTransaction, WriteTransaction } from './transaction.js';
@@ -100,9 +108,14 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
       throw new OptionError('a pool needs a folder; testPool makes a temporary one');
     const checked = checkPoolOptions(options);
     const { database, native } = checked;
-    // Once for all its databases; wrong migrations are told now, and not to the first user of some tenant.
-    database.native.migrations = await migrationsOf(database);
-    return new Pool<unknown, unknown>(await engine.pools.open(resolve(folder), native), checked);
+    try {
+      // Once for all its databases; wrong migrations are told now, and not to the first user of some tenant.
+      database.native.migrations = await migrationsOf(database);
+      return new Pool<unknown, unknown>(await engine.pools.open(resolve(folder), native), checked);
+    } catch (error) {
+      wipe(database.keys);
+      throw error;
+    }
   }
 
   /**
@@ -117,7 +130,8 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
   /** `db.read` of the database of `key`. */
   async read<T>(key: string, fn: (q: R, tx: ReadTransaction) => T | PromiseLike<T>, options?: CallOptions): Promise<T> {
     callable(fn, 'read');
-    const held = this.#tenants.acquire(key);
+    if (options !== undefined) checkCallOptions(options);
+    const held = this.#tenants.acquire(key, options);
     // Hot ones wait for nothing.
     const tenant = held instanceof Promise ? await held : held;
     try {
@@ -137,7 +151,7 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
     options?: CallOptions,
   ): Promise<T> {
     callable(fn, 'write');
-    return await this.#run(key, (db) => db.write(fn, options));
+    return await this.#call(key, options, (db) => db.write(fn, options));
   }
 
   /** `db.batch` of the database of `key`: a synchronous closure. */
@@ -145,7 +159,7 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
   /** `db.batch` of the database of `key`: a list of statements. */
   batch(key: string, statements: readonly BatchItem[], options?: CallOptions): Promise<QueryResult[]>;
   batch(key: string, work: unknown, options?: CallOptions): Promise<unknown> {
-    return this.#run(key, (db) => db.batch(work as readonly BatchItem[], options));
+    return this.#call(key, options, (db) => db.batch(work as readonly BatchItem[], options));
   }
 
   /** `db.get` of the database of `key`. */
@@ -163,7 +177,7 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
     options: ArrayRowOptions,
   ): Promise<Rw | undefined>;
   get<Rw>(key: string, sql: string | Sql, parameters?: SqlParameters, options?: QueryOptions): Promise<Rw | undefined> {
-    return this.#run(key, (db) => db.get<Rw>(sql, parameters, options as ObjectRowOptions));
+    return this.#query(key, sql, options, (db) => db.get<Rw>(sql, parameters, options as ObjectRowOptions));
   }
 
   /** `db.one` of the database of `key`. */
@@ -176,7 +190,7 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
     options: ArrayRowOptions,
   ): Promise<Rw>;
   one<Rw>(key: string, sql: string | Sql, parameters?: SqlParameters, options?: QueryOptions): Promise<Rw> {
-    return this.#run(key, (db) => db.one<Rw>(sql, parameters, options as ObjectRowOptions));
+    return this.#query(key, sql, options, (db) => db.one<Rw>(sql, parameters, options as ObjectRowOptions));
   }
 
   /** `db.all` of the database of `key`. */
@@ -189,7 +203,7 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
     options: ArrayRowOptions,
   ): Promise<Rw[]>;
   all<Rw>(key: string, sql: string | Sql, parameters?: SqlParameters, options?: QueryOptions): Promise<Rw[]> {
-    return this.#run(key, (db) => db.all<Rw>(sql, parameters, options as ObjectRowOptions));
+    return this.#query(key, sql, options, (db) => db.all<Rw>(sql, parameters, options as ObjectRowOptions));
   }
 
   /** `db.query` of the database of `key`. */
@@ -212,7 +226,7 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
     parameters?: SqlParameters,
     options?: QueryOptions,
   ): Promise<QueryResult<Rw>> {
-    return this.#run(key, (db) => db.query<Rw>(sql, parameters, options as ObjectRowOptions));
+    return this.#query(key, sql, options, (db) => db.query<Rw>(sql, parameters, options as ObjectRowOptions));
   }
 
   /** `db.iterate` of the database of `key`, which stays open until the iterator has ended. */
@@ -243,17 +257,17 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
 
   /** `db.run` of the database of `key`. */
   run(key: string, sql: string | Sql, parameters?: SqlParameters, options?: CallOptions): Promise<RunResult> {
-    return this.#run(key, (db) => db.run(sql, parameters, options));
+    return this.#change(key, sql, options, (db) => db.run(sql, parameters, options));
   }
 
   /** `db.runMany` of the database of `key`. */
   runMany(key: string, sql: string | Sql, rows: Iterable<SqlParameters>, options?: CallOptions): Promise<RunResult> {
-    return this.#run(key, (db) => db.runMany(sql, rows, options));
+    return this.#change(key, sql, options, (db) => db.runMany(sql, rows, options));
   }
 
   /** `db.exec` of the database of `key`. */
   exec(key: string, sql: string | Sql, options?: CallOptions): Promise<void> {
-    return this.#run(key, (db) => db.exec(sql, options));
+    return this.#change(key, sql, options, (db) => db.exec(sql, options));
   }
 
   /**
@@ -261,11 +275,12 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
    * for, and for several calls that belong together.
    *
    * `db` is the scope's own: it is closed with it, after the work that it has accepted. Resolves with what `fn` gives; what
-   * `fn` throws is thrown again, unchanged.
+   * `fn` throws is thrown again, unchanged. `options` bound the wait for its open.
    */
-  async use<T>(key: string, fn: (db: Database<R, W>) => T | PromiseLike<T>): Promise<T> {
+  async use<T>(key: string, fn: (db: Database<R, W>) => T | PromiseLike<T>, options?: UseOptions): Promise<T> {
     callable(fn, 'use');
-    const tenant = await this.#tenants.acquire(key);
+    checkUseOptions(options);
+    const tenant = await this.#tenants.acquire(key, options);
     try {
       const shared = engine.pools.share(tenant.session.handle);
       if (shared === undefined) throw this.#closedError();
@@ -291,13 +306,14 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
    * @throws OptionError when `fileName` has no `decode`; IoError
    */
   keys(): AsyncGenerator<string, void, undefined> {
+    this.#refuseClosed();
     return this.#files.keys();
   }
 
   /** Whether there is a file for `key`. @throws PoolKeyError; IoError */
   async has(key: string): Promise<boolean> {
     this.#refuseClosed();
-    return await isThere(join(this.path, this.#files.nameOf(key)));
+    return await isThere(this.path, this.#files.nameOf(key));
   }
 
   /**
@@ -362,7 +378,8 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
 
   /**
    * Copies every database of the folder into another one, by the same names, each as `db.backup` does: one snapshot, with the
-   * encryption key that it has. Tells what became of each, in the order of the keys; one that fails does not stop the others.
+   * encryption key that it has, after the migrations that are due by `migrate`. Tells what became of each, in the order of the
+   * keys; one that fails, or is deleted meanwhile, does not stop the others.
    *
    * @param folder where the copies go, made if it is missing
    * @throws OptionError; AbortError; IoError for the folder; DatabaseClosedError
@@ -372,15 +389,9 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
     this.#refuseClosed();
     const target = await targetFolder(folder, this.path);
     const { overwrite, signal } = checked;
-    return await forAll(this.keys(), checked, async (key) => {
-      const path = join(target, this.#files.nameOf(key));
-      try {
-        await this.#run(key, (db) => db.backup(path, { overwrite, signal }));
-        return { key, path, error: undefined };
-      } catch (error) {
-        return { key, path, error };
-      }
-    });
+    return await forAll(this.keys(), checked, (key) =>
+      this.#backup(key, join(target, this.#files.nameOf(key)), { overwrite, signal }),
+    );
   }
 
   /**
@@ -388,7 +399,7 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
    * that is open, and waits for nothing.
    */
   stats(): PoolStats {
-    return poolStatsOf(engine.pools.stats(this.#pool.target));
+    return poolStatsOf(engine.pools.stats(this.#pool.target), this.#tenants);
   }
 
   /**
@@ -430,35 +441,91 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
     return this.close();
   }
 
-  #run<T>(key: string, work: (db: Database<R, W>) => Promise<T>): Promise<T> {
-    return this.#tenants.run(key, ({ db }) => work(db as Database<R, W>));
+  /** A statement that gives rows. Checked before the database is opened, which may make its file. */
+  #query<T>(
+    key: string,
+    sql: string | Sql,
+    options: QueryOptions | undefined,
+    work: (db: Database<R, W>) => Promise<T>,
+  ): Promise<T> {
+    try {
+      checkSql(sql);
+      queryMode(options, 0);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return this.#tenants.run(key, options, ({ db }) => work(db as Database<R, W>));
+  }
+
+  /** A statement that gives none. */
+  #change<T>(
+    key: string,
+    sql: string | Sql,
+    options: CallOptions | undefined,
+    work: (db: Database<R, W>) => Promise<T>,
+  ): Promise<T> {
+    try {
+      checkSql(sql);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return this.#call(key, options, work);
+  }
+
+  #call<T>(key: string, options: CallOptions | undefined, work: (db: Database<R, W>) => Promise<T>): Promise<T> {
+    try {
+      checkCallOptions(options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return this.#tenants.run(key, options, ({ db }) => work(db as Database<R, W>));
   }
 
   async #migrate(key: string): Promise<MigrateResult> {
     const migrations: MigrationProgress[] = [];
     try {
       const note = (progress: MigrationProgress) => migrations.push(progress);
-      const overrides = { create: false, migrate: 'always' } as const;
-      const { target } = await this.#tenants.openApart(key, overrides, note);
-      await engine.close(target, undefined);
+      await this.#tenants.runApart(key, { migrate: 'always' }, note, () => {});
       return { key, migrations, error: undefined };
     } catch (error) {
       return { key, migrations, error };
     }
   }
 
+  async #backup(
+    key: string,
+    path: string,
+    options: { overwrite: boolean; signal: AbortSignal | undefined },
+  ): Promise<BackupResult> {
+    try {
+      await this.#tenants.runApart(key, {}, undefined, ({ target, path: source }) =>
+        this.#tenants.over(target, source).db.backup(path, options),
+      );
+      return { key, path, error: undefined };
+    } catch (error) {
+      return { key, path, error };
+    }
+  }
+
   async #close(timeoutMs: number | undefined): Promise<void> {
+    this.#endIterators();
     const isDrained = await this.#drainedWithin(timeoutMs);
     const patience = isDrained ? undefined : 0;
-    for (const scope of this.#scopes) scope.close({ timeoutMs: 0 }).catch(() => {});
+    this.#tenants.force();
+    this.#endIterators();
+    const scopes = [...this.#scopes].map((scope) => scope.close({ timeoutMs: 0 }));
     const close = async (tenant: Tenant): Promise<void> => {
-      for (const cursor of tenant.session.cursors) cursor.databaseClosed();
       await engine.close(tenant.session.handle, patience).catch(ignoreClosed);
       this.#tenants.forget(tenant, 'close');
     };
-    await Promise.all(this.#tenants.all().map(close));
+    await Promise.all([...scopes, ...this.#tenants.all().map(close)]);
     await engine.pools.close(this.#pool.target);
     wipe(this.#options.database.keys);
+  }
+
+  /** Idle ones: those that fetch end with their batch. */
+  #endIterators(): void {
+    for (const { session } of this.#tenants.all()) for (const cursor of session.cursors) cursor.databaseClosed();
   }
 
   /** Whether all calls were over by then. */
@@ -496,4 +563,9 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
 /** The engine has closed it before. */
 function ignoreClosed(error: unknown): void {
   if (!(error instanceof DatabaseClosedError)) throw error;
+}
+
+function checkSql(sql: unknown): void {
+  if (typeof sql === 'string' || isSql(sql)) return;
+  throw new StatementError(`the statement must be a string or sql\`...\`, got ${typeof sql}`);
 }

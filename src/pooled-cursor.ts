@@ -33,7 +33,7 @@ export class PooledCursor implements BatchSource {
   }
 
   async #begin(): Promise<ManagedCursor> {
-    const tenant = await this.#tenants.acquire(this.#key);
+    const tenant = await this.#tenants.acquire(this.#key, this.#request.options.call);
     const cursor = new ManagedCursor(tenant.session, this.#request, () => this.#tenants.release(tenant));
     if (!this.#ended) return cursor;
     // Given up, or dropped, while the database was being opened.

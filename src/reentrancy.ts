@@ -52,6 +52,14 @@ export function reentrance(engineId: number, method: string): ReentrantAccessErr
   return undefined;
 }
 
+/** Whether the running code is in a closure or a scope of `pool.use` of the engine. */
+export function isInside(engineId: number): boolean {
+  for (let link = storage?.getStore(); link !== undefined; link = link.around) {
+    if (!link.transaction.ended && link.transaction.engineId === engineId) return true;
+  }
+  return false;
+}
+
 /**
  * Why the running code may not wait for the end of all that uses the database: the error, when it does so itself, in a
  * closure or inside `pool.use`. `engineId` undefined: of any.

@@ -1,18 +1,20 @@
 // The databases of one pool as this thread has them: opened when their key is first used, and kept open by each use.
 
 import { join } from 'node:path';
+import { shown } from './checks.js';
 import { Database } from './database.js';
-import { type DatabaseClosedError, EnginePanicError, PoolKeyError } from './errors.js';
+import { CannotOpenError, type DatabaseClosedError, EnginePanicError, OptionError, PoolKeyError } from './errors.js';
 import { copyOf, nativeCipher, wipe } from './keys.js';
 import { guardedListener } from './listener.js';
 import type { MigrationProgress } from './migration-history.js';
 import type { NativeOpenOptions } from './native/binding.js';
-import type { Engine, LetGo, Opened, Target } from './native/engine.js';
+import { Begin, type Engine, type LetGo, type Opened, type Target } from './native/engine.js';
 import { told } from './open.js';
+import { abortedBy, type OpenLimits, OpenWaits } from './open-wait.js';
 import type { PoolFiles } from './pool-files.js';
 import type { CheckedPoolOptions, PoolEvent } from './pool-options.js';
 import { type Queriers, queriersOf } from './querier.js';
-import { detects } from './reentrancy.js';
+import { detects, isInside } from './reentrancy.js';
 import { Session } from './session.js';
 
 /** One open database. It may be used between `acquire` and `release` of its handle only. */
@@ -22,6 +24,9 @@ export interface Tenant {
   readonly session: Session;
   readonly db: Database<unknown, unknown>;
 }
+
+// Captured at load: tests replace it with a fake.
+const { setImmediate } = globalThis;
 
 /** What an open may ask for beside the options of the pool. */
 export type Overrides = Partial<Pick<NativeOpenOptions, 'create' | 'migrate'>>;
@@ -41,7 +46,10 @@ export class Tenants {
   readonly #untold = new Map<Tenant, PoolEvent>();
   /** Which key has a file: a second one for it would be somebody else's data. */
   readonly #byName = new Map<string, string>();
-  readonly #opening = new Map<string, Promise<Tenant>>();
+  readonly #opening = new Map<string, Promise<void>>();
+  readonly #waits: OpenWaits;
+  #failures = 0;
+  #forced = false;
   readonly #tell: (kind: 'onOpen' | 'onClose', event: PoolEvent) => void;
   readonly files: PoolFiles;
   /** Uses that are on, and those that wait for an open. */
@@ -58,6 +66,7 @@ export class Tenants {
     this.#queriers = queriersOf(options.database.querier);
     this.#detects = detects(options.database.reentrancy);
     this.files = files;
+    this.#waits = new OpenWaits(options.database.native.queueTimeoutMs);
     const listeners = {
       onOpen: options.onOpen && guardedListener(options.onOpen, 'onOpen', 'the database is open'),
       onClose: options.onClose && guardedListener(options.onClose, 'onClose', 'the database is closed'),
@@ -66,8 +75,8 @@ export class Tenants {
   }
 
   /** Runs `work` on the database of `key`, which is opened if need be and stays open until what `work` gives has settled. */
-  async run<T>(key: string, work: (tenant: Tenant) => T | PromiseLike<T>): Promise<T> {
-    const held = this.acquire(key);
+  async run<T>(key: string, limits: OpenLimits | undefined, work: (tenant: Tenant) => T | PromiseLike<T>): Promise<T> {
+    const held = this.acquire(key, limits);
     // Hot ones wait for nothing.
     const tenant = held instanceof Promise ? await held : held;
     try {
@@ -81,11 +90,11 @@ export class Tenants {
   }
 
   /** Begins a use of the database of `key`: now if it is open, else when it is. */
-  acquire(key: string): Tenant | Promise<Tenant> {
+  acquire(key: string, limits: OpenLimits | undefined): Tenant | Promise<Tenant> {
     if (this.closed !== undefined) throw this.closed();
+    if (limits?.signal?.aborted === true) throw abortedBy(limits.signal);
     this.#uses++;
-    const tenant = this.#held(key);
-    return tenant ?? this.#open(key);
+    return this.#held(key, Begin.open) ?? this.#open(key, limits ?? {});
   }
 
   /** Ends a use. */
@@ -94,21 +103,29 @@ export class Tenants {
     this.#over();
   }
 
-  /** A use has failed: a database whose engine is gone is opened anew by the next one. */
+  /** A use has failed: a database whose engine is gone is opened anew by the next one, and descriptors may be wanted. */
   failed({ name }: Tenant, error: unknown): void {
     if (error instanceof EnginePanicError) this.#engine.pools.evict(this.#pool, name).catch(() => {});
+    if (error instanceof CannotOpenError && this.closed === undefined) this.#engine.pools.relieve(this.#pool);
   }
 
-  /** Opens a handle of its own, as `overrides` say, which its caller closes. `onMigration` as of an open. */
-  async openApart(
+  /** Runs `work` on a handle of its own, opened as `overrides` say, with no place in the cache, and closed after it. */
+  async runApart<T>(
     key: string,
     overrides: Overrides,
-    onMigration?: (progress: MigrationProgress) => void,
-  ): Promise<Opened> {
+    onMigration: ((progress: MigrationProgress) => void) | undefined,
+    work: (opened: Opened) => T | PromiseLike<T>,
+  ): Promise<T> {
     if (this.closed !== undefined) throw this.closed();
     this.#uses++;
     try {
-      return await this.#openHandle(key, this.files.nameOf(key), overrides, onMigration, () => {});
+      const name = this.files.nameOf(key);
+      const opened = await this.#openHandle(key, name, { ...overrides, create: false }, onMigration, () => {}, true);
+      try {
+        return await work(opened);
+      } finally {
+        await this.#engine.close(opened.target, undefined);
+      }
     } finally {
       this.#over();
     }
@@ -124,8 +141,20 @@ export class Tenants {
     return [...this.#live];
   }
 
-  get uses(): number {
-    return this.#uses;
+  /** Calls that wait for an open. */
+  get waiting(): number {
+    return this.#waits.size;
+  }
+
+  /** Opens that failed before the engine heard of them. */
+  get failures(): number {
+    return this.#failures;
+  }
+
+  /** Nothing is waited for any more: whoever waits for an open is told, and what is opened is closed. */
+  force(): void {
+    this.#forced = true;
+    if (this.closed !== undefined) this.#waits.end(this.closed());
   }
 
   /** Resolves when no use is on. */
@@ -148,27 +177,24 @@ export class Tenants {
     this.#tell('onOpen', opened);
   }
 
-  #held(key: string): Tenant | undefined {
+  #held(key: string, how: Begin): Tenant | undefined {
     const tenant = this.#byKey.get(key);
-    return tenant !== undefined && this.#engine.pools.acquire(tenant.session.handle) ? tenant : undefined;
+    if (tenant === undefined) return undefined;
+    const { pools } = this.#engine;
+    const { handle } = tenant.session;
+    if (pools.acquire(handle, how)) return tenant;
+    // What runs inside a use of it must not wait for the deletion that waits for that use.
+    return isInside(handle.engineId) && pools.acquire(handle, Begin.inside) ? tenant : undefined;
   }
 
   /** Every open that is asked for while one is under way is answered by that, and its failure is theirs as well. */
-  async #open(key: string): Promise<Tenant> {
+  async #open(key: string, limits: OpenLimits): Promise<Tenant> {
     try {
       for (;;) {
-        const opening = this.#opening.get(key);
-        if (opening === undefined) break;
-        await opening;
-        const tenant = this.#held(key);
+        const opening = this.#opening.get(key) ?? this.#begin(key);
+        await this.#waits.for(key, opening, limits);
+        const tenant = this.#held(key, Begin.opened);
         if (tenant !== undefined) return tenant;
-      }
-      const opening = this.#openOnce(key);
-      this.#opening.set(key, opening);
-      try {
-        return await opening;
-      } finally {
-        this.#opening.delete(key);
       }
     } catch (error) {
       this.#over();
@@ -176,30 +202,64 @@ export class Tenants {
     }
   }
 
-  async #openOnce(key: string): Promise<Tenant> {
+  /** Known before anything of the user runs: what asks for the same key then, waits. */
+  #begin(key: string): Promise<void> {
+    const opening = Promise.resolve().then(() => this.#openOnce(key));
+    this.#opening.set(key, opening);
+    const over = () => this.#opening.delete(key);
+    opening.then(over, over);
+    return opening;
+  }
+
+  async #openOnce(key: string): Promise<void> {
+    const name = this.#nameFor(key);
+    const isNew = !this.#byName.has(name);
+    this.#byName.set(name, key);
+    try {
+      await this.#openAs(key, name);
+    } catch (error) {
+      if (isNew) this.#byName.delete(name);
+      throw error;
+    }
+  }
+
+  #nameFor(key: string): string {
     const name = this.files.nameOf(key);
     const other = this.#byName.get(name);
-    if (other !== undefined && other !== key) {
-      throw new PoolKeyError(
-        `fileName.encode gives ${JSON.stringify(name)} for the key ${JSON.stringify(key)} and for another key, which has it open`,
-      );
-    }
-    const { create } = this.#options;
-    const makes = typeof create === 'function' ? create(key) === true : create;
+    if (other === undefined || other === key) return name;
+    throw new PoolKeyError(
+      `fileName.encode gives ${JSON.stringify(name)} for the key ${JSON.stringify(key)} and for another key, which has it open`,
+    );
+  }
+
+  async #openAs(key: string, name: string): Promise<void> {
     const onMigration = told(this.#options.database.onMigration);
     let tenant: Tenant | undefined;
     const onLetGo = (reason: LetGo) => tenant !== undefined && this.forget(tenant, reason);
-    const { target, path } = await this.#openHandle(key, name, { create: makes }, onMigration, onLetGo);
+    const overrides = { create: this.#makes(key) };
+    const { target, path } = await this.#openHandle(key, name, overrides, onMigration, onLetGo, false);
+    if (this.closed !== undefined && this.#forced) {
+      await this.#engine.close(target, 0);
+      throw this.closed();
+    }
     tenant = { key, name, ...this.over(target, path) };
     const before = this.#byKey.get(key);
     this.#byKey.set(key, tenant);
-    this.#byName.set(name, key);
     this.#live.add(tenant);
     const event: PoolEvent = { key, path, reason: undefined };
     // The engine has closed it, and the word of that is on its way.
     if (before !== undefined && this.#live.has(before)) this.#untold.set(before, event);
     else this.#tell('onOpen', event);
-    return tenant;
+    // The first use is that of nobody: it lasts until those who wait have begun theirs, which they do in this turn.
+    setImmediate(() => this.#engine.pools.release(target));
+  }
+
+  #makes(key: string): boolean {
+    const { create } = this.#options;
+    if (typeof create !== 'function') return create;
+    const makes: unknown = create(key);
+    if (typeof makes === 'boolean') return makes;
+    throw new OptionError(`create must give true or false, gave ${shown(makes)}`);
   }
 
   /** A database on a handle. */
@@ -215,15 +275,30 @@ export class Tenants {
     overrides: Overrides,
     onMigration: ((progress: MigrationProgress) => void) | undefined,
     onLetGo: (reason: LetGo) => void,
+    apart: boolean,
   ): Promise<Opened> {
     const { database, keyProvider } = this.#options;
     const native = { ...database.native, ...overrides };
     try {
       if (database.keys !== undefined) {
-        const cipher = nativeCipher(copyOf(database.keys), keyProvider === undefined ? join(this.#folder, name) : key);
+        const label = JSON.stringify(key);
+        const asked = keyProvider === undefined ? join(this.#folder, name) : key;
+        const cipher = nativeCipher(copyOf(database.keys), asked, label);
         native.cipher = cipher instanceof Promise ? await cipher : cipher;
       }
-      return await this.#engine.pools.openDatabase(this.#pool, name, native, database.bigint, onMigration, onLetGo);
+    } catch (error) {
+      this.#failures++;
+      throw error;
+    }
+    try {
+      if (this.#forced && this.closed !== undefined) throw this.closed();
+      const { pools } = this.#engine;
+      return await pools.openDatabase(this.#pool, name, native, {
+        bigint: database.bigint,
+        apart,
+        onMigration,
+        onLetGo,
+      });
     } finally {
       wipe(native.cipher);
     }

@@ -93,9 +93,16 @@ export interface Native {
   /** DONE, when what the pools of the folder close by themselves is closed. */
   closePool(op: number, pool: number, generation: number): void;
   /** As `open`, and the first use has begun. */
-  openPooled(op: number, pool: number, generation: number, name: string, options: NativeOpenOptions): void;
-  /** Begins a use: 1, or 0 when the handle is closed. */
-  acquire(handle: number, generation: number): number;
+  openPooled(
+    op: number,
+    pool: number,
+    generation: number,
+    name: string,
+    options: NativeOpenOptions,
+    apart: boolean,
+  ): void;
+  /** Begins a use: 1, or 0 when the handle is closed. `how`: see `Begin`. */
+  acquire(handle: number, generation: number, how: number): number;
   release(handle: number, generation: number): void;
   /** Index and generation of another handle, two u32. */
   share(handle: number, generation: number): ArrayBuffer | undefined;
@@ -110,6 +117,7 @@ export interface Native {
     busyTimeoutMs: number,
     queueTimeoutMs: number,
   ): void;
+  relievePool(pool: number, generation: number): void;
   poolStats(pool: number, generation: number): ArrayBuffer | undefined;
   processExit(code: number): void;
   info(): { sqlite: string; cipher: string };

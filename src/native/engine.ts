@@ -96,6 +96,29 @@ export type ListenMode = 0 | 1 | 2;
 /** Why the engine has closed a database of a pool by itself. */
 export type LetGo = 'room' | 'idle' | 'evict' | 'delete';
 
+/** How a use begins. */
+export const Begin = {
+  /** By somebody who takes the database for open. */
+  open: 0,
+  /** By somebody who has waited for its open. */
+  opened: 1,
+  /** Inside another use of this thread, which does not end before. */
+  inside: 2,
+} as const;
+
+export type Begin = (typeof Begin)[keyof typeof Begin];
+
+/** How a database of a pool is opened. */
+export interface PooledOpen {
+  readonly bigint: boolean;
+  /** For one piece of work, after which the handle is closed: with no place in the cache. */
+  readonly apart: boolean;
+  /** As of `Engine.open`. */
+  readonly onMigration: ((progress: MigrationProgress) => void) | undefined;
+  /** Told when the engine has closed the handle by itself. */
+  readonly onLetGo: (reason: LetGo) => void;
+}
+
 /** The pools of an engine, as `pool.ts` sees them. A database of one has a name: that of its file in the folder. */
 export interface PoolEngine {
   /** Opens a pool on a folder; its `target` is the pool. */
@@ -104,18 +127,11 @@ export interface PoolEngine {
   /** Gives a pool back, whose handles were closed; resolves when those that it has closed by itself are as well. */
   close(pool: Target): Promise<void>;
 
-  /** Opens a database; its first use has begun. `onLetGo` is told when the engine has closed the handle by itself. */
-  openDatabase(
-    pool: Target,
-    name: string,
-    options: NativeOpenOptions,
-    bigint: boolean,
-    onMigration: ((progress: MigrationProgress) => void) | undefined,
-    onLetGo: (reason: LetGo) => void,
-  ): Promise<Opened>;
+  /** Opens a database; its first use has begun. */
+  openDatabase(pool: Target, name: string, options: NativeOpenOptions, how: PooledOpen): Promise<Opened>;
 
   /** Begins a use of a database, before whose `release` it is not closed. `false`: it is closed already. */
-  acquire(handle: Target): boolean;
+  acquire(handle: Target, how: Begin): boolean;
   release(handle: Target): void;
 
   /** Another handle on the database of one in use, with a close of its own. */
@@ -126,6 +142,9 @@ export interface PoolEngine {
 
   /** Deletes a database once nobody uses it; `false`: there was none. */
   remove(pool: Target, name: string, patience: NativeOpenOptions): Promise<boolean>;
+
+  /** A use could not open a file: if there are no descriptors left, idle databases give theirs back. */
+  relieve(pool: Target): void;
 
   /** Counters and states; `sqlflow_core::PoolStats` has their order. Empty once the pool is closed. */
   stats(pool: Target): Float64Array;

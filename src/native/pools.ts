@@ -1,10 +1,9 @@
 // Pools as the addon has them: folders by number, their databases by name, uses that keep one open.
 
-import type { MigrationProgress } from '../migration-history.js';
 import type { RunResult } from '../values.js';
 import type { NativeOpenOptions, NativePoolOptions } from './binding.js';
 import type { Border } from './border.js';
-import type { LetGo, Opened, PoolEngine } from './engine.js';
+import type { Begin, Opened, PoolEngine, PooledOpen } from './engine.js';
 import { afterDrain } from './migrations.js';
 import { Outcome } from './operations.js';
 import { Target } from './target.js';
@@ -33,20 +32,18 @@ export class Pools implements PoolEngine {
     { index, generation }: Target,
     name: string,
     options: NativeOpenOptions,
-    bigint: boolean,
-    onMigration: ((progress: MigrationProgress) => void) | undefined,
-    onLetGo: (reason: LetGo) => void,
+    { bigint, apart, onMigration, onLetGo }: PooledOpen,
   ): Promise<Opened> {
     const { native, notices } = this.#border;
-    const call = (op: number) => native.openPooled(op, index, generation, name, options);
+    const call = (op: number) => native.openPooled(op, index, generation, name, options, apart);
     const progress = afterDrain(onMigration);
     const opened = (await this.#border.ask(Outcome.opened, bigint ? Flag.bigint : 0, call, { progress })) as Opened;
     notices.onLetGo(opened.target, onLetGo);
     return opened;
   }
 
-  acquire({ index, generation }: Target): boolean {
-    return this.#border.native.acquire(index, generation) === 1;
+  acquire({ index, generation }: Target, how: Begin): boolean {
+    return this.#border.native.acquire(index, generation, how) === 1;
   }
 
   release({ index, generation }: Target): void {
@@ -73,6 +70,10 @@ export class Pools implements PoolEngine {
   ): Promise<boolean> {
     const { native } = this.#border;
     return this.#yesOrNo((op) => native.deletePooled(op, index, generation, name, busyTimeoutMs, queueTimeoutMs));
+  }
+
+  relieve({ index, generation }: Target): void {
+    this.#border.native.relievePool(index, generation);
   }
 
   stats({ index, generation }: Target): Float64Array {

@@ -55,6 +55,6 @@ pub use key::{Cipher, Key};
 pub use listeners::Listening;
 pub use maintenance::Vacuuming;
 pub use migrate::{MigrationOptions, Source, Table, When};
-pub use pool::{PoolLimits, PoolStats};
+pub use pool::{Acquire, PoolLimits, PoolStats};
 pub use stats::Stats;
 pub use versions::{Versions, versions};

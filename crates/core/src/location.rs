@@ -92,6 +92,9 @@ pub(crate) fn resolve(path: &str, options: &OpenOptions) -> Result<PathBuf> {
         make_folder(folder).map_err(|error| cannot(&format!("its folder cannot be created: {error}")))?;
     }
     let canonical = folder.canonicalize().map_err(|error| cannot(&error.to_string()))?.join(name);
+    if options.pool.as_ref().is_some_and(|pool| !canonical.starts_with(pool)) {
+        return Err(cannot("it is not in the folder of the pool"));
+    }
     match fs::symlink_metadata(&canonical) {
         Ok(file) if file.is_dir() => Err(cannot("it is a folder")),
         Ok(file) if file.is_symlink() => Err(cannot("it is a symbolic link; give the path it points to")),
@@ -101,6 +104,11 @@ pub(crate) fn resolve(path: &str, options: &OpenOptions) -> Result<PathBuf> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(missing("the file does not exist")),
         Err(error) => Err(cannot(&error.to_string())),
     }
+}
+
+/// Fails if the way from the folder of a pool to one of its files, which need not be there, leads elsewhere.
+pub(crate) fn check_within(pool: &Path, path: &Path) -> Result<()> {
+    stays_within(pool, path).map_err(|why| Error::new(ErrorCode::CannotOpen, format!("{}: {why}", path.display())))
 }
 
 /// Fails if the way from the folder of a pool to one of its files leads elsewhere.

@@ -128,10 +128,8 @@ pub(crate) fn remove(path: &Path) -> Result<bool> {
         remove_companions(path)?;
         // Last: from then on the name, and what is beside it, can be another file's.
         fs::remove_file(path).map_err(|error| cannot_remove(path, &error))?;
-    } else {
-        remove_companions(path)?;
+        sync_folder(path);
     }
-    sync_folder(path);
     Ok(found)
 }
 

@@ -17,7 +17,6 @@ use crate::handle::Handle;
 use crate::location;
 use crate::mailbox::Mailbox;
 use crate::registry;
-use crate::reply::Reply;
 use crate::sync::Mutex;
 
 mod figures;
@@ -26,8 +25,9 @@ mod tenant;
 
 use figures::Figures;
 pub use figures::PoolStats;
-use tenant::Worth;
+pub use tenant::Acquire;
 pub(crate) use tenant::{Reason, Tenant};
+use tenant::{Told, Worth};
 
 /// So many uses since a database was opened are hardly any: it goes for one that is in use.
 const HARDLY: u64 = 2;
@@ -76,9 +76,10 @@ type Folders = HashMap<PathBuf, (Arc<Folder>, usize)>;
 /// Databases that are on their way from closed by their tenant to closed.
 #[derive(Default)]
 struct Closing {
-    databases: usize,
-    /// Those who are told when there are none.
-    waiting: Vec<Reply>,
+    /// By name: how many, and who is told when there are none of it.
+    names: HashMap<Arc<str>, (usize, Vec<Told>)>,
+    /// Those who are told when there are none at all.
+    waiting: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 /// The folders with pools, and how many each has.
@@ -180,24 +181,27 @@ impl Folder {
 
     /// Somebody wants a database that is not open for them.
     pub(crate) fn missed(&self, name: &str) {
-        self.figures.misses.fetch_add(1, Ordering::Relaxed);
         self.opening.fetch_add(1, Ordering::Relaxed);
         // It is noted that it was asked for, which counts when it is admitted.
         self.advice.get(name);
     }
 
     /// That has come to nothing.
-    pub(crate) fn failed(self: &Arc<Self>, error: &Error) {
+    pub(crate) fn failed(&self) {
         self.opening.fetch_sub(1, Ordering::Relaxed);
         self.figures.failed.fetch_add(1, Ordering::Relaxed);
-        if matches!(error.code, ErrorCode::CannotOpen | ErrorCode::Io) && location::is_out_of_descriptors() {
-            self.shed();
-        }
+    }
+
+    /// An open has failed: whether it is for want of file descriptors, and some are being given back.
+    pub(crate) fn relieve(&self, error: &Error) -> bool {
+        matches!(error.code, ErrorCode::CannotOpen | ErrorCode::Io) && self.shed()
     }
 
     /// A handle of a database that was opened for the pool of an environment, which begins to use it: as
     /// [`Tenant::acquire`] does.
-    pub(crate) fn attach(self: &Arc<Self>, name: &Arc<str>, handle: &Arc<Handle>, mailbox: &Arc<Mailbox>) {
+    ///
+    /// `apart`: for one piece of work, after which the environment closes it; the cache does not hear of it.
+    pub(crate) fn attach(self: &Arc<Self>, name: &Arc<str>, handle: &Arc<Handle>, mailbox: &Arc<Mailbox>, apart: bool) {
         self.opening.fetch_sub(1, Ordering::Relaxed);
         loop {
             let tenant = {
@@ -213,7 +217,11 @@ impl Folder {
                 if registry::is_deleting(handle.database.path()) {
                     tenant.drain(Reason::Deleted, None);
                 }
-                return self.admit(name);
+                if !apart {
+                    self.admit(name);
+                    self.make_room();
+                }
+                return;
             }
             // It is on its way out of the table.
             self.remove(&tenant);
@@ -229,9 +237,6 @@ impl Folder {
         self.advice.insert(Arc::clone(name), ());
         self.advice.run_pending_tasks();
         self.follow_advice();
-        if self.is_over() {
-            self.make_room();
-        }
     }
 
     fn follow_advice(&self) {
@@ -255,24 +260,28 @@ impl Folder {
     /// Closes as many as are too many, of those that nobody uses and that the cache does not keep, or that were hardly used
     /// since they were opened. What is used much stays: whoever is served beside it has its place for as long as it is in use.
     fn make_room(&self) {
+        if !self.is_over() {
+            return;
+        }
         let excess = self.open.load(Ordering::SeqCst).saturating_sub(self.most());
         self.close_idle(excess, |worth| !worth.kept || worth.uses <= HARDLY);
     }
 
-    /// There are no file descriptors left: some of those nobody uses give theirs back.
-    fn shed(&self) {
+    /// If there are no file descriptors left, some databases that nobody uses give theirs back; whether any does.
+    pub(crate) fn shed(&self) -> bool {
+        if !location::is_out_of_descriptors() {
+            return false;
+        }
         let some = self.open.load(Ordering::SeqCst) / 8;
-        self.close_idle(some.max(4), |_| true);
+        self.close_idle(some.max(4), |_| true) > 0
     }
 
-    /// Closes at most so many that nobody uses and that `may_go`, the least worth first.
-    fn close_idle(&self, count: usize, may_go: impl Fn(&Worth) -> bool) {
+    /// Closes at most so many that nobody uses and that `may_go`, the least worth first; how many it has.
+    fn close_idle(&self, count: usize, may_go: impl Fn(&Worth) -> bool) -> usize {
         let worth = |tenant: Arc<Tenant>| tenant.worth().filter(&may_go).map(|worth| (worth, tenant));
         let mut idle: Vec<_> = self.all().into_iter().filter_map(worth).collect();
         idle.sort_by_key(|(worth, _)| *worth);
-        for (_, tenant) in idle.into_iter().take(count) {
-            tenant.close_if_idle(Reason::Room);
-        }
+        idle.iter().take(count).filter(|(_, tenant)| tenant.close_if_idle(Reason::Room)).count()
     }
 
     /// The open database of that name.
@@ -296,31 +305,57 @@ impl Folder {
 
     /// A tenant is closed, and its handles are about to be.
     fn begin_close(&self, tenant: &Arc<Tenant>, reason: Reason) {
-        self.closing.lock().databases += 1;
+        self.closing.lock().names.entry(Arc::clone(&tenant.name)).or_default().0 += 1;
         self.remove(tenant);
         self.figures.closed(reason);
     }
 
     /// Its handles are.
-    fn end_close(&self) {
-        let waiting = {
+    fn end_close(&self, name: &Arc<str>) {
+        let (asked, waiting) = {
             let mut closing = self.closing.lock();
-            closing.databases -= 1;
-            if closing.databases == 0 { std::mem::take(&mut closing.waiting) } else { Vec::new() }
+            let Some((count, _)) = closing.names.get_mut(name) else { return };
+            *count -= 1;
+            let is_last = *count == 0;
+            let asked = if is_last { closing.names.remove(name).map(|(_, told)| told) } else { None };
+            let is_empty = closing.names.is_empty();
+            (asked, if is_empty { std::mem::take(&mut closing.waiting) } else { Vec::new() })
         };
-        for reply in waiting {
-            reply.done();
+        for told in asked.into_iter().flatten() {
+            told(true);
+        }
+        for told in waiting {
+            told();
         }
     }
 
-    /// Answers when nothing of the folder is being closed.
-    pub(crate) fn when_closed(&self, reply: Reply) {
+    /// Closes the database of that name once nobody uses it; `told` when that is done.
+    pub(crate) fn evict(&self, name: &str, told: Told) {
+        match self.tenant(name) {
+            Some(tenant) => tenant.drain(Reason::Asked, Some(told)),
+            None => self.tell_closed(name, told),
+        }
+    }
+
+    /// Tells when nothing of that name is being closed.
+    fn tell_closed(&self, name: &str, told: Told) {
         {
             let mut closing = self.closing.lock();
-            if closing.databases > 0 {
-                return closing.waiting.push(reply);
+            if let Some((_, waiting)) = closing.names.get_mut(name) {
+                return waiting.push(told);
             }
         }
-        reply.done();
+        told(true);
+    }
+
+    /// Tells when nothing of the folder is being closed.
+    pub(crate) fn when_closed(&self, told: Box<dyn FnOnce() + Send>) {
+        {
+            let mut closing = self.closing.lock();
+            if !closing.names.is_empty() {
+                return closing.waiting.push(told);
+            }
+        }
+        told();
     }
 }

@@ -9,8 +9,9 @@ use crate::database::Database;
 use crate::error::{self, Error, ErrorCode, Result};
 use crate::exit;
 use crate::handle::{Handle, Timeouts};
+use crate::location;
 use crate::mailbox::Arrival;
-use crate::pool::{Folder, Pool, PoolLimits, PoolStats, Reason};
+use crate::pool::{Acquire, Folder, Pool, PoolLimits, PoolStats, Reason};
 use crate::registry;
 use crate::reply::Reply;
 use crate::runtime::{self, Lane};
@@ -41,58 +42,33 @@ impl Client {
     pub fn close_pool(&mut self, op: u32, pool: u32, generation: u32) {
         let reply = self.reply(op, None);
         match self.pools.remove(pool, generation) {
-            Some(pool) => pool.folder.when_closed(reply),
+            Some(pool) => pool.folder.when_closed(Box::new(move || reply.done())),
             None => reply.fail(&error::database_closed()),
         }
     }
 
     /// Opens the database called `name` in the folder of a pool; answered as [`Client::open`], and its first use has begun.
-    pub fn open_pooled(&mut self, op: u32, (pool, generation): (u32, u32), name: &str, mut options: OpenOptions) {
+    /// `apart`: for one piece of work, with no place in the cache.
+    pub fn open_pooled(
+        &mut self,
+        op: u32,
+        (pool, generation): (u32, u32),
+        name: &str,
+        mut options: OpenOptions,
+        apart: bool,
+    ) {
         let reply = self.reply(op, None);
         let Some(folder) = self.folder(pool, generation) else { return reply.fail(&error::database_closed()) };
-        let timeouts = Timeouts::of(&options);
-        let migrations = options.migrations.clone();
-        let plan = migrations.as_ref().map(|migrations| migrations.plan(told(op, &self.mailbox)));
-        let file = folder.file(name);
-        let name: Arc<str> = Arc::from(name);
         options.pool = Some(Arc::clone(&folder.path));
-        folder.missed(&name);
-        let path = file.to_string_lossy().into_owned();
-        let opened = move |outcome: Result<Arc<Database>>| {
-            let outcome = outcome.and_then(|database| {
-                if database.path() == file {
-                    return Ok(database);
-                }
-                let why = format!("{} is another name of {}, which is open", file.display(), database.path().display());
-                registry::release(&database, true, Box::new(|_| {}));
-                Err(Error::new(ErrorCode::CannotOpen, why))
-            });
-            match outcome {
-                Ok(database) => {
-                    let handle = Arc::new(Handle::new(database, timeouts, migrations, true));
-                    let mailbox = Arc::clone(reply.mailbox());
-                    let op = reply.op();
-                    reply.answered();
-                    folder.attach(&name, &handle, &mailbox);
-                    if let Err(Arrival::Opened { handle, .. }) = mailbox.arrive(Arrival::Opened { op, handle }) {
-                        handle.leave_pool();
-                        handle.close(Box::new(|_| {}));
-                    }
-                }
-                Err(error) => {
-                    folder.failed(&error);
-                    reply.fail(&error);
-                }
-            }
-        };
-        registry::open(path, options, plan, Box::new(opened));
+        folder.missed(name);
+        Newcomer { folder, name: Arc::from(name), options, reply, apart, waits: true }.open();
     }
 
     /// Begins a use of a pooled database, which is not closed before its end. `false`: it is closed, and to be opened anew.
     #[must_use]
-    pub fn acquire(&self, handle: u32, generation: u32) -> bool {
+    pub fn acquire(&self, handle: u32, generation: u32, how: Acquire) -> bool {
         let Some(handle) = self.handles.get(handle, generation) else { return false };
-        handle.tenant().is_some_and(|tenant| tenant.acquire(handle))
+        handle.tenant().is_some_and(|tenant| tenant.acquire(handle, how))
     }
 
     /// Ends a use.
@@ -115,10 +91,7 @@ impl Client {
     pub fn evict(&mut self, op: u32, (pool, generation): (u32, u32), name: &str) {
         let reply = self.reply(op, None);
         let Some(folder) = self.folder(pool, generation) else { return reply.fail(&error::database_closed()) };
-        match folder.tenant(name) {
-            Some(tenant) => tenant.drain(Reason::Asked, Some(Box::new(move |closed| answer(reply, closed)))),
-            None => answer(reply, true),
-        }
+        folder.evict(name, Box::new(move |closed| answer(reply, closed)));
     }
 
     /// Deletes a database of the folder once nobody uses it, for which users of this process have `patience`; answered by
@@ -133,6 +106,7 @@ impl Client {
         let reply = self.reply(op, None);
         let Some(folder) = self.folder(pool, generation) else { return reply.fail(&error::database_closed()) };
         let path = folder.file(name);
+        let pool_path = Arc::clone(&folder.path);
         let name: Arc<str> = Arc::from(name);
         let (asked, kept) = ((Arc::clone(&folder), Arc::clone(&name)), (folder, name));
         let ask = move || {
@@ -149,7 +123,20 @@ impl Client {
                 reply.fail(&error);
             }
         };
-        registry::delete(path, Arc::new(ask), (busy_timeout, patience), Box::new(done));
+        runtime::spawn(Lane::Open, move || {
+            let Some(_inside) = exit::enter() else { return };
+            match location::check_within(&pool_path, &path) {
+                Ok(()) => registry::delete(path, Arc::new(ask), (busy_timeout, patience), Box::new(done)),
+                Err(error) => done(Err(error)),
+            }
+        });
+    }
+
+    /// A use has failed: if this process is out of file descriptors, databases that nobody uses give theirs back.
+    pub fn relieve_pool(&self, pool: u32, generation: u32) {
+        if let Some(folder) = self.folder(pool, generation) {
+            folder.shed();
+        }
     }
 
     /// Figures of the folder of a pool; `None` once the pool is closed.
@@ -160,6 +147,59 @@ impl Client {
 
     fn folder(&self, pool: u32, generation: u32) -> Option<Arc<Folder>> {
         self.pools.get(pool, generation).map(|pool| Arc::clone(&pool.folder))
+    }
+}
+
+/// A database on its way into a pool.
+struct Newcomer {
+    folder: Arc<Folder>,
+    name: Arc<str>,
+    options: OpenOptions,
+    reply: Reply,
+    apart: bool,
+    /// May try again once others have made room for it.
+    waits: bool,
+}
+
+impl Newcomer {
+    fn open(self) {
+        let told = told(self.reply.op(), self.reply.mailbox());
+        let plan = self.options.migrations.as_ref().map(|migrations| migrations.plan(told));
+        let file = self.folder.file(&self.name);
+        let options = self.options.clone();
+        let path = file.to_string_lossy().into_owned();
+        let opened = move |outcome: Result<Arc<Database>>| match outcome {
+            Ok(database) if database.path() == file => self.attach(database),
+            Ok(database) => {
+                let why = format!("{} is another name of {}, which is open", file.display(), database.path().display());
+                registry::release(&database, true, Box::new(|_| {}));
+                self.fail(&Error::new(ErrorCode::CannotOpen, why));
+            }
+            Err(error) if self.waits && self.folder.relieve(&error) => {
+                let again = Self { waits: false, ..self };
+                Arc::clone(&again.folder).when_closed(Box::new(move || again.open()));
+            }
+            Err(error) => self.fail(&error),
+        };
+        registry::open(path, options, plan, Box::new(opened));
+    }
+
+    fn attach(self, database: Arc<Database>) {
+        let Self { folder, name, options, reply, apart, .. } = self;
+        let handle = Arc::new(Handle::new(database, Timeouts::of(&options), options.migrations, true));
+        let mailbox = Arc::clone(reply.mailbox());
+        let op = reply.op();
+        reply.answered();
+        folder.attach(&name, &handle, &mailbox, apart);
+        if let Err(Arrival::Opened { handle, .. }) = mailbox.arrive(Arrival::Opened { op, handle }) {
+            handle.leave_pool();
+            handle.close(Box::new(|_| {}));
+        }
+    }
+
+    fn fail(self, error: &Error) {
+        self.folder.failed();
+        self.reply.fail(error);
     }
 }
 

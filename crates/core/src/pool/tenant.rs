@@ -20,10 +20,21 @@ pub(crate) enum Reason {
     Idle = 1,
     /// Somebody has asked for it.
     Asked = 2,
-    /// Its file is deleted, or the pool of an environment is closed.
+    /// Its file is deleted.
     Deleted = 3,
     /// All who had it have closed it themselves.
     Closed = 4,
+}
+
+/// How a use begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acquire {
+    /// By somebody who takes the database for open.
+    Open,
+    /// By somebody who has waited for it to be opened.
+    Opened,
+    /// Inside another use of the same environment, which does not end before.
+    Inside,
 }
 
 /// Told once whether the file was closed (`true`), or used again before.
@@ -89,7 +100,7 @@ impl State {
 
 /// Those who wait for a close; answered when the last part of it is done.
 struct Waiters {
-    folder: Arc<Folder>,
+    tenant: Arc<Tenant>,
     told: Mutex<Vec<Told>>,
     closed: AtomicBool,
 }
@@ -98,7 +109,7 @@ impl Drop for Waiters {
     fn drop(&mut self) {
         let closed = self.closed.load(Ordering::SeqCst);
         tell(std::mem::take(&mut *self.told.lock()), closed);
-        self.folder.end_close();
+        self.tenant.folder.end_close(&self.tenant.name);
     }
 }
 
@@ -148,8 +159,13 @@ impl Tenant {
     }
 
     /// Begins a use of the database by the environment that has `handle`. `false`: it is closed, and to be opened anew.
-    pub(crate) fn acquire(&self, handle: &Handle) -> bool {
+    pub(crate) fn acquire(&self, handle: &Handle, how: Acquire) -> bool {
         let mut state = self.state.lock();
+        if state.phase == Phase::Draining(Reason::Deleted) && how == Acquire::Inside {
+            // The deletion waits for the use that this one is a part of.
+            let inside = state.of(handle).filter(|attached| attached.leases > 0);
+            return inside.map(|attached| attached.leases += 1).is_some();
+        }
         if matches!(state.phase, Phase::Closed | Phase::Draining(Reason::Deleted)) {
             return false;
         }
@@ -160,7 +176,9 @@ impl Tenant {
         let kept = state.kept;
         let revived = revive(&mut state);
         drop(state);
-        self.folder.figures.hits.fetch_add(1, Ordering::Relaxed);
+        let figures = &self.folder.figures;
+        let count = if how == Acquire::Opened { &figures.misses } else { &figures.hits };
+        count.fetch_add(1, Ordering::Relaxed);
         tell(revived, false);
         if !kept {
             self.folder.admit(&self.name);
@@ -215,10 +233,13 @@ impl Tenant {
         let mut state = self.state.lock();
         state.waiting.extend(told);
         if state.phase == Phase::Closed {
-            // Its handles are on their way; the file may be another's by now.
+            // Its handles are on their way.
             let waiting = std::mem::take(&mut state.waiting);
             drop(state);
-            return tell(waiting, true);
+            for told in waiting {
+                self.folder.tell_closed(&self.name, told);
+            }
+            return;
         }
         if state.leases() == 0 {
             return self.close(state, reason);
@@ -238,12 +259,14 @@ impl Tenant {
         }
     }
 
-    /// Has it closed if nobody uses it at this moment.
-    pub(super) fn close_if_idle(self: &Arc<Self>, reason: Reason) {
+    /// Has it closed if nobody uses it at this moment; whether it is.
+    pub(super) fn close_if_idle(self: &Arc<Self>, reason: Reason) -> bool {
         let state = self.state.lock();
-        if state.is_idle() {
+        let is_idle = state.is_idle();
+        if is_idle {
             self.close(state, reason);
         }
+        is_idle
     }
 
     fn close(self: &Arc<Self>, mut state: MutexGuard<'_, State>, reason: Reason) {
@@ -252,8 +275,7 @@ impl Tenant {
         let told = Mutex::new(std::mem::take(&mut state.waiting));
         drop(state);
         self.folder.begin_close(self, reason);
-        let folder = Arc::clone(&self.folder);
-        let waiters = Arc::new(Waiters { folder, told, closed: AtomicBool::new(false) });
+        let waiters = Arc::new(Waiters { tenant: Arc::clone(self), told, closed: AtomicBool::new(false) });
         for Attached { handle, mailbox, .. } in attached {
             let waiters = Arc::clone(&waiters);
             // An environment that is gone need not know.
@@ -277,7 +299,7 @@ impl Tenant {
         self.state.lock().kept = kept;
     }
 
-    /// The same, and what the reaper needs beside.
+    /// What the reaper needs of it, if nobody uses it.
     pub(super) fn at_rest(&self) -> Option<AtRest> {
         let state = self.state.lock();
         let database = state.attached.first().map(|attached| Arc::clone(&attached.handle.database))?;

@@ -25,6 +25,8 @@ pub(crate) struct Deletion {
     done: Box<dyn FnOnce(Result<bool>) + Send>,
     /// Unique in the process.
     id: u64,
+    /// Until when users of this process are waited for.
+    deadline: Option<Instant>,
     /// Since when it is tried.
     busy_since: Option<Instant>,
     backoff: Backoff,
@@ -42,11 +44,12 @@ pub(crate) fn delete(
     done: Box<dyn FnOnce(Result<bool>) + Send>,
 ) {
     let id = NEXT_DELETION.fetch_add(1, Ordering::Relaxed);
-    if !patience.is_zero() {
+    let deadline = (!patience.is_zero()).then(|| Instant::now() + patience);
+    if deadline.is_some() {
         let path = path.clone();
         runtime::after(patience, move || give_up_deletion(&path, id));
     }
-    spawn_delete(Deletion { path, ask, busy_timeout, done, id, busy_since: None, backoff: Backoff::new() });
+    spawn_delete(Deletion { path, ask, busy_timeout, done, id, deadline, busy_since: None, backoff: Backoff::new() });
 }
 
 pub(super) fn spawn_delete(deletion: Deletion) {
@@ -78,6 +81,11 @@ pub(super) fn spawn_delete(deletion: Deletion) {
                 let why = format!("{} is open by Database.open in this process; close it first", path.display());
                 (deletion.done)(Err(Error::new(ErrorCode::CannotOpen, why)));
             }
+            // Its timer has found it nowhere, between two places.
+            Some(State::Open { .. }) if deletion.deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+                drop(files);
+                (deletion.done)(Err(in_use(&path)));
+            }
             Some(State::Open { deletion: none, .. }) => {
                 *none = Some((deletion, Vec::new()));
                 drop(files);
@@ -107,13 +115,17 @@ fn give_up_deletion(path: &Path, id: u64) {
     };
     drop(files);
     let Some((deletion, waiting)) = given_up else { return };
+    // First: whoever looks again finds it as it is left.
+    (deletion.done)(Err(in_use(path)));
+    waiting.into_iter().for_each(Waiting::spawn);
+}
+
+fn in_use(path: &Path) -> Error {
     let why = format!(
         "{} was not deleted: somebody used it for all of queueTimeoutMs, in a transaction or inside pool.use",
         path.display()
     );
-    // First: whoever looks again finds it as it is left.
-    (deletion.done)(Err(Error::new(ErrorCode::QueueTimeout, why)));
-    waiting.into_iter().for_each(Waiting::spawn);
+    Error::new(ErrorCode::QueueTimeout, why)
 }
 
 /// Removes the file that nobody of this process has open, nor opens while its entry is there.

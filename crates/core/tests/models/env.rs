@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shuttle::sync::{Condvar, Mutex};
 use sqlflow_core::wire::{Body, Cell, Completion, Flags, Kind, NO_REPLY, RequestHead, encode_request};
-use sqlflow_core::{Client, Drained, ErrorCode, OpenOptions, PoolLimits};
+use sqlflow_core::{Acquire, Client, Drained, ErrorCode, OpenOptions, PoolLimits};
 
 /// What an operation was answered.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,12 +142,12 @@ impl Env {
     /// Asks for a database of a pool, whose first use begins with the answer.
     pub(crate) fn ask_pooled(&mut self, pool: Target, name: &str) -> u32 {
         let op = self.op();
-        self.client().open_pooled(op, (pool.index, pool.generation), name, OpenOptions::default());
+        self.client().open_pooled(op, (pool.index, pool.generation), name, OpenOptions::default(), false);
         op
     }
 
     pub(crate) fn acquire(&mut self, handle: Target) -> bool {
-        self.client().acquire(handle.index, handle.generation)
+        self.client().acquire(handle.index, handle.generation, Acquire::Open)
     }
 
     pub(crate) fn release(&mut self, handle: Target) {

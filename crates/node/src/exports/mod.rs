@@ -37,12 +37,13 @@ pub(crate) fn define(scope: Scope<'_>, object: Value<'_>, bridge: &Bridge) -> Re
     bridge.define::<4, copies::Convert>(scope, object)?;
     bridge.define::<3, pools::OpenPool>(scope, object)?;
     bridge.define::<3, pools::ClosePool>(scope, object)?;
-    bridge.define::<5, pools::OpenPooled>(scope, object)?;
-    bridge.define::<2, pools::Acquire>(scope, object)?;
+    bridge.define::<6, pools::OpenPooled>(scope, object)?;
+    bridge.define::<3, pools::Acquire>(scope, object)?;
     bridge.define::<2, pools::Release>(scope, object)?;
     bridge.define::<2, pools::Share>(scope, object)?;
     bridge.define::<4, pools::Evict>(scope, object)?;
     bridge.define::<6, pools::Delete>(scope, object)?;
+    bridge.define::<2, pools::Relieve>(scope, object)?;
     bridge.define::<2, pools::PoolStats>(scope, object)?;
     bridge.define::<1, process::ProcessExit>(scope, object)?;
     bridge.define::<0, process::Info>(scope, object)

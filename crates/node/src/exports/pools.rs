@@ -46,32 +46,39 @@ impl Export<3> for ClosePool {
     }
 }
 
-/// `openPooled(op, pool, generation, name, options)`: answered by OPENED or ERROR; its first use has begun.
+/// `openPooled(op, pool, generation, name, options, apart)`: answered by OPENED or ERROR; its first use has begun.
 pub(super) struct OpenPooled;
 
-impl Export<5> for OpenPooled {
+impl Export<6> for OpenPooled {
     const NAME: &'static CStr = c"openPooled";
 
-    fn run<'s>(call: &Call<'s>, [op, pool, generation, name, options]: [Value<'s>; 5]) -> Reply<'s> {
+    fn run<'s>(call: &Call<'s>, [op, pool, generation, name, options, apart]: [Value<'s>; 6]) -> Reply<'s> {
         call.bridge.refuse_after_fork()?;
         let op = call.scope.integer(op, "op")?;
         let pool = slot(call, [pool, generation])?;
         let name = call.scope.text(name, "name")?;
         let opens = opens(call, options)?;
-        call.bridge.with_client(call.scope, |client| client.open_pooled(op, pool, &name, opens))?;
+        let apart = call.scope.boolean(apart, "apart")?;
+        call.bridge.with_client(call.scope, |client| client.open_pooled(op, pool, &name, opens, apart))?;
         Ok(None)
     }
 }
 
-/// `acquire(handle, generation)`: 1, or 0 when it is closed.
+/// `acquire(handle, generation, how)`: 1, or 0 when it is closed. `how`: 0 taken for open, 1 opened before, 2 inside a use.
 pub(super) struct Acquire;
 
-impl Export<2> for Acquire {
+impl Export<3> for Acquire {
     const NAME: &'static CStr = c"acquire";
 
-    fn run<'s>(call: &Call<'s>, handle: [Value<'s>; 2]) -> Reply<'s> {
-        let (handle, generation) = slot(call, handle)?;
-        let acquired = call.bridge.with_client(call.scope, |client| client.acquire(handle, generation))?;
+    fn run<'s>(call: &Call<'s>, [handle, generation, how]: [Value<'s>; 3]) -> Reply<'s> {
+        let (handle, generation) = slot(call, [handle, generation])?;
+        let how = match call.scope.integer::<u32>(how, "how")? {
+            0 => sqlflow_core::Acquire::Open,
+            1 => sqlflow_core::Acquire::Opened,
+            2 => sqlflow_core::Acquire::Inside,
+            other => return Err(Failure::Range(format!("how is {other}, out of range"))),
+        };
+        let acquired = call.bridge.with_client(call.scope, |client| client.acquire(handle, generation, how))?;
         call.scope.number(acquired.into()).map(Some)
     }
 }
@@ -133,6 +140,19 @@ impl Export<6> for Delete {
             |value, name| call.scope.integer::<u32>(value, name).map(|value| Duration::from_millis(u64::from(value)));
         let patience = (milliseconds(busy, "busyTimeoutMs")?, milliseconds(queue, "queueTimeoutMs")?);
         call.bridge.with_client(call.scope, |client| client.delete(op, pool, &name, patience))?;
+        Ok(None)
+    }
+}
+
+/// `relievePool(pool, generation)`: has idle databases give back file descriptors if there are none left.
+pub(super) struct Relieve;
+
+impl Export<2> for Relieve {
+    const NAME: &'static CStr = c"relievePool";
+
+    fn run<'s>(call: &Call<'s>, pool: [Value<'s>; 2]) -> Reply<'s> {
+        let (pool, generation) = slot(call, pool)?;
+        call.bridge.with_client(call.scope, |client| client.relieve_pool(pool, generation))?;
         Ok(None)
     }
 }
