@@ -511,7 +511,7 @@ export class Pool<R = ReadTransaction, W = ReadTransaction extends R ? WriteTran
     this.#endIterators();
     const isDrained = await this.#drainedWithin(timeoutMs);
     const patience = isDrained ? undefined : 0;
-    this.#tenants.force();
+    await this.#tenants.force();
     this.#endIterators();
     const scopes = [...this.#scopes].map((scope) => scope.close({ timeoutMs: 0 }));
     const close = async (tenant: Tenant): Promise<void> => {

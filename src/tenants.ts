@@ -25,11 +25,39 @@ export interface Tenant {
   readonly db: Database<unknown, unknown>;
 }
 
-// Captured at load: tests replace it with a fake.
-const { setImmediate } = globalThis;
-
 /** What an open may ask for beside the options of the pool. */
 export type Overrides = Partial<Pick<NativeOpenOptions, 'create' | 'migrate'>>;
+
+/** An open that is under way for those who asked for it. */
+interface Opening {
+  readonly outcome: Promise<void>;
+  /** How many wait for it. */
+  waiting: number;
+  /** The handle with the use that an open begins. */
+  firstUse: Target | undefined;
+}
+
+/** One open, from when the engine has it until its outcome is noted. */
+class Entering {
+  readonly #all: Set<Promise<void>>;
+  #over: () => void = () => {};
+
+  constructor(all: Set<Promise<void>>) {
+    this.#all = all;
+  }
+
+  begin(): void {
+    const over = new Promise<void>((resolve) => {
+      this.#over = resolve;
+    });
+    this.#all.add(over);
+    over.then(() => this.#all.delete(over));
+  }
+
+  over(): void {
+    this.#over();
+  }
+}
 
 /** The table of a thread. What is open is for the engine to know: an entry here that is closed there is made anew. */
 export class Tenants {
@@ -46,8 +74,12 @@ export class Tenants {
   readonly #untold = new Map<Tenant, PoolEvent>();
   /** Which key has a file: a second one for it would be somebody else's data. */
   readonly #byName = new Map<string, string>();
-  readonly #opening = new Map<string, Promise<void>>();
+  readonly #opening = new Map<string, Opening>();
   readonly #waits: OpenWaits;
+  /** Opens that the engine is at, until it is known here what became of them. */
+  readonly #entering = new Set<Promise<void>>();
+  /** Handles of `runApart`. */
+  readonly #apart = new Set<Target>();
   #failures = 0;
   #forced = false;
   readonly #tell: (kind: 'onOpen' | 'onClose', event: PoolEvent) => void;
@@ -118,15 +150,21 @@ export class Tenants {
   ): Promise<T> {
     if (this.closed !== undefined) throw this.closed();
     this.#uses++;
+    const entering = new Entering(this.#entering);
     try {
       const name = this.files.nameOf(key);
-      const opened = await this.#openHandle(key, name, { ...overrides, create: false }, onMigration, () => {}, true);
+      const how = { ...overrides, create: false };
+      const opened = await this.#openHandle(key, name, how, onMigration, () => {}, entering, true);
+      this.#apart.add(opened.target);
+      entering.over();
       try {
         return await work(opened);
       } finally {
-        await this.#engine.close(opened.target, undefined);
+        // The close of the pool may have closed it before.
+        if (this.#apart.delete(opened.target)) await this.#engine.close(opened.target, undefined);
       }
     } finally {
+      entering.over();
       this.#over();
     }
   }
@@ -151,10 +189,16 @@ export class Tenants {
     return this.#failures;
   }
 
-  /** Nothing is waited for any more: whoever waits for an open is told, and what is opened is closed. */
-  force(): void {
+  /**
+   * Nothing is waited for any more: whoever waits for an open is told, and what is opened apart, or being opened by the
+   * engine, is closed. Resolves when it is.
+   */
+  async force(): Promise<void> {
     this.#forced = true;
     if (this.closed !== undefined) this.#waits.end(this.closed());
+    const apart = [...this.#apart];
+    this.#apart.clear();
+    await Promise.all([...this.#entering, ...apart.map((target) => this.#engine.close(target, 0))]);
   }
 
   /** Resolves when no use is on. */
@@ -192,9 +236,15 @@ export class Tenants {
     try {
       for (;;) {
         const opening = this.#opening.get(key) ?? this.#begin(key);
-        await this.#waits.for(key, opening, limits);
-        const tenant = this.#held(key, Begin.opened);
-        if (tenant !== undefined) return tenant;
+        opening.waiting++;
+        try {
+          await this.#waits.for(key, opening.outcome, limits);
+          const tenant = this.#held(key, Begin.opened);
+          if (tenant !== undefined) return tenant;
+        } finally {
+          opening.waiting--;
+          this.#endFirstUse(opening);
+        }
       }
     } catch (error) {
       this.#over();
@@ -203,20 +253,28 @@ export class Tenants {
   }
 
   /** Known before anything of the user runs: what asks for the same key then, waits. */
-  #begin(key: string): Promise<void> {
-    const opening = Promise.resolve().then(() => this.#openOnce(key));
+  #begin(key: string): Opening {
+    const outcome = Promise.resolve().then(() => this.#openOnce(key, opening));
+    const opening: Opening = { outcome, waiting: 0, firstUse: undefined };
     this.#opening.set(key, opening);
     const over = () => this.#opening.delete(key);
-    opening.then(over, over);
+    outcome.then(over, over);
     return opening;
   }
 
-  async #openOnce(key: string): Promise<void> {
+  /** The first use is nobody's: it lasts until those who wait for the open have begun theirs, or have given up. */
+  #endFirstUse(opening: Opening): void {
+    if (opening.waiting > 0 || opening.firstUse === undefined) return;
+    this.#engine.pools.release(opening.firstUse);
+    opening.firstUse = undefined;
+  }
+
+  async #openOnce(key: string, opening: Opening): Promise<void> {
     const name = this.#nameFor(key);
     const isNew = !this.#byName.has(name);
     this.#byName.set(name, key);
     try {
-      await this.#openAs(key, name);
+      await this.#openAs(key, name, opening);
     } catch (error) {
       if (isNew) this.#byName.delete(name);
       throw error;
@@ -232,17 +290,30 @@ export class Tenants {
     );
   }
 
-  async #openAs(key: string, name: string): Promise<void> {
+  async #openAs(key: string, name: string, opening: Opening): Promise<void> {
     const onMigration = told(this.#options.database.onMigration);
     let tenant: Tenant | undefined;
     const onLetGo = (reason: LetGo) => tenant !== undefined && this.forget(tenant, reason);
     const overrides = { create: this.#makes(key) };
-    const { target, path } = await this.#openHandle(key, name, overrides, onMigration, onLetGo, false);
-    if (this.closed !== undefined && this.#forced) {
-      await this.#engine.close(target, 0);
-      throw this.closed();
+    const entering = new Entering(this.#entering);
+    try {
+      const { target, path } = await this.#openHandle(key, name, overrides, onMigration, onLetGo, entering, false);
+      tenant = { key, name, ...this.over(target, path) };
+      if (this.closed !== undefined && this.#forced) {
+        await this.#engine.close(target, 0);
+        throw this.closed();
+      }
+      this.#opened(tenant);
+      opening.firstUse = target;
+      this.#endFirstUse(opening);
+    } finally {
+      entering.over();
     }
-    tenant = { key, name, ...this.over(target, path) };
+  }
+
+  #opened(tenant: Tenant): void {
+    const { key } = tenant;
+    const { path } = tenant.session;
     const before = this.#byKey.get(key);
     this.#byKey.set(key, tenant);
     this.#live.add(tenant);
@@ -250,8 +321,6 @@ export class Tenants {
     // The engine has closed it, and the word of that is on its way.
     if (before !== undefined && this.#live.has(before)) this.#untold.set(before, event);
     else this.#tell('onOpen', event);
-    // The first use is that of nobody: it lasts until those who wait have begun theirs, which they do in this turn.
-    setImmediate(() => this.#engine.pools.release(target));
   }
 
   #makes(key: string): boolean {
@@ -275,6 +344,7 @@ export class Tenants {
     overrides: Overrides,
     onMigration: ((progress: MigrationProgress) => void) | undefined,
     onLetGo: (reason: LetGo) => void,
+    entering: Entering,
     apart: boolean,
   ): Promise<Opened> {
     const { database, keyProvider } = this.#options;
@@ -293,6 +363,7 @@ export class Tenants {
     try {
       if (this.#forced && this.closed !== undefined) throw this.closed();
       const { pools } = this.#engine;
+      entering.begin();
       return await pools.openDatabase(this.#pool, name, native, {
         bigint: database.bigint,
         apart,

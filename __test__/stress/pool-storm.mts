@@ -303,7 +303,8 @@ export class Storm {
     const { open, inUse, draining, uses, opening } = stats;
     const told = JSON.stringify(stats);
     must(inUse <= open && draining <= inUse && inUse <= uses, `figures that cannot be: ${told}`);
-    if (!threads) must(uses <= this.#calls.size, `more uses than ${this.#calls.size} calls: ${told}`);
+    // Each that is open may have the first use of its open beside those of its callers.
+    if (!threads) must(uses <= this.#calls.size + open, `more uses than ${this.#calls.size} calls: ${told}`);
     must(open <= maxOpen + inUse + opening, `more are open than may be: ${told}`);
     this.mostOver = Math.max(this.mostOver, open - Math.max(maxOpen, inUse) - opening);
   }
