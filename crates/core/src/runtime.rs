@@ -59,6 +59,8 @@ struct Threads {
     lanes: Mutex<Lanes>,
     /// Admitted work that no thread has taken yet.
     ready: Mutex<VecDeque<(Lane, Work)>>,
+    /// How much that is, for those who only look. Set under the lock: counted beside it, two takers of one that was counted and
+    /// one that was not yet made it wrap, and whoever looked then asked for as many threads.
     waiting: AtomicUsize,
     /// A thread that ran out of work is still looking.
     looking: AtomicBool,
@@ -127,8 +129,11 @@ impl Threads {
     /// Hands admitted work to the thread that is looking for some, or to one of the pool.
     fn start(&'static self, lane: Lane, work: Work) {
         let Some(runtime) = &self.runtime else { return self.run(lane, work) };
-        self.ready.lock().push_back((lane, work));
-        self.waiting.fetch_add(1, Ordering::SeqCst);
+        {
+            let mut ready = self.ready.lock();
+            ready.push_back((lane, work));
+            self.waiting.store(ready.len(), Ordering::SeqCst);
+        }
         // Either we see the one who looks, or it sees our work in its last look: both sides are sequentially consistent.
         if !self.looking.load(Ordering::SeqCst) {
             drop(runtime.spawn_blocking(|| self.serve()));
@@ -162,10 +167,9 @@ impl Threads {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return None;
         }
-        let taken = self.ready.lock().pop_front();
-        if taken.is_some() {
-            self.waiting.fetch_sub(1, Ordering::SeqCst);
-        }
+        let mut ready = self.ready.lock();
+        let taken = ready.pop_front();
+        self.waiting.store(ready.len(), Ordering::SeqCst);
         taken
     }
 
