@@ -38,13 +38,13 @@ export async function hot({ folders, tenants, rounds: count, ms, maxOpen }) {
     };
   };
   const names = Object.keys(cases);
-  // All cases in every round: what else the machine does meanwhile is in all of them. Each is warmed up there: tenants of a
-  // pool have given their readers back while others had their turn.
+  // All cases in every round: what else the machine does meanwhile is in all of them. Each is warmed up there for as
+  // long: tenants of a pool have given their readers back while others had their turn, and open them again as they need them.
   const rates = await rounds(count, async (kind) => {
     const sample = {};
     for (const name of names) {
       const read = operation(name, kind);
-      await callers(CALLERS, ms / 5, 0, read);
+      await callers(CALLERS, ms, 0, read);
       sample[name] = (await callers(CALLERS, ms, 0, read)).perSecond;
     }
     return { ...sample, share: (100 * sample[POOLED]) / sample[BARE] };
